@@ -1,0 +1,36 @@
+"""Meta-Dataset as episodes: official records in, episode number i out."""
+
+from typing import TYPE_CHECKING, Any
+
+from episodes.faults import InputError
+from episodes.plan import EpisodePlan, hash_plans
+from episodes.protocol import PROTOCOLS, SOURCES, EpisodeProtocol, Split
+from episodes.sampling import EpisodeSampler
+from episodes.spec import load_spec
+
+if TYPE_CHECKING:
+    from episodes.reader import Episode, EpisodeReader, ImageReader
+
+__all__ = [
+    "PROTOCOLS",
+    "SOURCES",
+    "Episode",
+    "EpisodePlan",
+    "EpisodeProtocol",
+    "EpisodeReader",
+    "EpisodeSampler",
+    "ImageReader",
+    "InputError",
+    "Split",
+    "hash_plans",
+    "load_spec",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import torch only for the names that need it: plans and specifications do not."""
+    if name in ("Episode", "EpisodeReader", "ImageReader"):
+        from episodes import reader
+
+        return getattr(reader, name)
+    raise AttributeError(f"module 'episodes' has no attribute '{name}'")

@@ -1,0 +1,50 @@
+"""What a user can get wrong, said in one sentence: what, where, what to do."""
+
+import difflib
+import errno
+from collections.abc import Iterable
+from pathlib import Path
+
+
+class InputError(Exception):
+    """A fault in the user's input (a file, a name, a setting), with its remedy.
+
+    The command line prints it as one message and exits with status 2; everything computed
+    before it stays where it was written.
+
+    Args:
+        what: the rule that is broken and what was found instead.
+        where: the file, folder or setting at fault.
+        remedy: what the user can do about it.
+    """
+
+    def __init__(self, what: str, where: str | Path | None = None, remedy: str = "") -> None:
+        self.what, self.where, self.remedy = what, where, remedy
+        place = f"{where}: " if where is not None else ""
+        super().__init__(f"{place}{what}" + (f" {remedy}" if remedy else ""))
+
+    def __reduce__(self) -> tuple[type["InputError"], tuple[str, str | Path | None, str]]:
+        """Survive the trip from a worker process (pickle would pass the joined message only)."""
+        return type(self), (self.what, self.where, self.remedy)
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name closest to a mistyped one, or None when nothing is close."""
+    lowered = {item.lower(): item for item in known}
+    close = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.5)
+    return lowered[close[0]] if close else None
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
+    """The error for a name that is in no table: the nearest name, then all of them."""
+    names = list(known)
+    guess = nearest(name, names)
+    hint = f"Did you mean '{guess}'? " if guess else ""
+    return InputError(f"unknown {kind} '{name}'.", remedy=f"{hint}Known: {', '.join(names)}.")
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an error says that the disk (or the user's quota) is full."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    return "disk is full" in str(error) or "No space left" in str(error)

@@ -1,0 +1,165 @@
+"""Plans to pixels: episode i is a function of (protocol, source, split, seed, i)."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from episodes.faults import InputError
+from episodes.images import IMAGE_RULES, load_image
+from episodes.plan import EpisodePlan, Integers
+from episodes.protocol import EpisodeProtocol, Split
+from episodes.records import Records
+from episodes.sampling import EpisodeSampler
+from episodes.spec import load_spec
+
+
+@dataclass(frozen=True, eq=False)
+class Episode:
+    """A few-shot task.
+
+    Attributes:
+        plan: what was drawn.
+        support_images: float32 [support, 3, size, size] in [−1, 1], sorted by label.
+        support_labels: int64 [support], 0 to way − 1.
+        query_images, query_labels: likewise.
+    """
+
+    plan: EpisodePlan
+    support_images: Tensor
+    support_labels: Tensor
+    query_images: Tensor
+    query_labels: Tensor
+
+    @property
+    def way(self) -> int:
+        """Number of classes."""
+        return self.plan.way
+
+
+class ImageReader:
+    """Reads images of one split of one source as tensors.
+
+    Args:
+        records: the folder that holds a folder per source.
+        source: the name of that folder.
+        split: "train", "valid" or "test".
+        size: side of the square images, in pixels.
+        rule: how bytes become pixels.
+
+    Raises:
+        InputError: the source is missing or broken.
+    """
+
+    def __init__(
+        self,
+        records: str | Path,
+        source: str,
+        split: Split | str,
+        size: int = 84,
+        rule: str = "official",
+    ) -> None:
+        if size < 1:
+            raise InputError(f"image size {size} is not positive.")
+        if rule not in IMAGE_RULES:
+            raise InputError(f"unknown image rule '{rule}'.", remedy=f"Known: {IMAGE_RULES}.")
+        self.split = Split.parse(split)
+        self.size = size
+        self.spec = load_spec(Path(records) / source)
+        if self.spec.name != source:
+            raise InputError(
+                f"holds the source '{self.spec.name}', not '{source}'.",
+                self.spec.folder,
+                "Name the folder after the source in its dataset_spec.json.",
+            )
+        self._records = Records(self.spec, self.split)
+
+    def read(self, class_ids: Integers, images: Integers) -> Tensor:
+        """Images in the order asked for; each class file is opened once.
+
+        Args:
+            class_ids: [n] class id of each image.
+            images: [n] number of each image in the file of its class.
+
+        Returns:
+            float32 [n, 3, size, size] in [−1, 1].
+
+        Raises:
+            InputError: a file is missing or damaged, or an image does not decode.
+        """
+        pixels = np.empty((len(images), 3, self.size, self.size), dtype=np.float32)
+        for class_id in np.unique(class_ids):
+            places = np.flatnonzero(class_ids == class_id)
+            encoded = self._records.read(int(class_id), images[places])
+            for place, (image, _) in zip(places, encoded, strict=True):
+                try:
+                    pixels[place] = load_image(image, self.size)
+                except ValueError as error:
+                    raise InputError(
+                        f"the image of record {images[place]} does not decode: {error}.",
+                        self.spec.class_file(int(class_id)),
+                        "Convert this class again.",
+                    ) from error
+        return torch.from_numpy(pixels)
+
+
+class EpisodeReader:
+    """The endless list of episodes of one split of one source.
+
+    Args:
+        records: the folder that holds a folder per source.
+        source: the name of that folder, e.g. "omniglot".
+        split: "train", "valid" or "test".
+        protocol: an `EpisodeProtocol` or the name of one.
+        seed: another seed is another list of episodes.
+        size: side of the images, in pixels.
+        rule: how bytes become pixels.
+
+    Raises:
+        InputError: the source is missing or broken, or too small for the protocol.
+    """
+
+    def __init__(
+        self,
+        records: str | Path,
+        source: str,
+        split: Split | str,
+        protocol: EpisodeProtocol | str = "md-v1",
+        seed: int = 0,
+        size: int = 84,
+        rule: str = "official",
+    ) -> None:
+        self.images = ImageReader(records, source, split, size, rule)
+        self.sampler = EpisodeSampler(self.images.spec, split, protocol)
+        self.seed = seed
+
+    def plan(self, index: int) -> EpisodePlan:
+        """Episode number `index` without its pixels."""
+        if index < 0:
+            raise IndexError(f"episode {index}: episodes are numbered from 0")
+        return self.sampler.plan(self.seed, index)
+
+    def read(self, plan: EpisodePlan) -> Episode:
+        """The pixels of a plan.
+
+        Raises:
+            InputError: a file is missing or damaged, or an image does not decode.
+        """
+        class_ids = np.concatenate([plan.support_class_ids, plan.query_class_ids])
+        numbers = np.concatenate([plan.support_images, plan.query_images])
+        support, query = self.images.read(class_ids, numbers).split(
+            [len(plan.support_images), len(plan.query_images)]
+        )
+        return Episode(
+            plan=plan,
+            support_images=support,
+            support_labels=torch.from_numpy(plan.support_labels),
+            query_images=query,
+            query_labels=torch.from_numpy(plan.query_labels),
+        )
+
+    def __getitem__(self, index: int) -> Episode:
+        """Episode number `index`; the list has no end."""
+        return self.read(self.plan(index))

@@ -1,0 +1,186 @@
+"""What an experiment is made of: one frozen record of settings, from a file and from flags.
+
+Imports no torch, so that the command line answers at once.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+import yaml
+
+from episodes.faults import InputError, unknown_name
+from episodes.protocol import PROTOCOLS, SOURCES, Split
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Evaluate few-shot heads on Meta-Dataset.
+
+    Trains the backbone on one source's train classes (or takes a checkpoint), evaluates every
+    head on the same episodes of every source, and prints one table. Without --records it uses
+    the miniature, a small ten-source benchmark drawn on first use.
+    """
+
+    backbone: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["--backbones"])] = ("aa_resnet18",)
+    """Backbones; "aa_" before a name anti-aliases it. With several, heads over one extractor get
+    a row for each, and sur selects over all."""
+    heads: tuple[str, ...] = ("prototypical", "finetune", "sur")
+    """Heads, with settings as in finetune:steps=50,layers=all; or a file's own: mine.py:MyHead."""
+    config: Path | None = None
+    """YAML file with the same keys as these flags; flags win."""
+    records: Path | None = None
+    """Folder with a folder of records per source; the miniature when not given."""
+    sources: tuple[str, ...] = ("all",)
+    """Sources to evaluate on; all takes those that are there."""
+    split: str = "test"
+    """Classes to draw episodes from: train, valid or test."""
+    episodes: int = 600
+    """Episodes per source; published results use 600."""
+    seed: int = 0
+    """Another seed draws other episodes, initial weights and batches."""
+    protocol: str = "md-v1"
+    """Rules of the episodes."""
+    image_size: int = 84
+    """Side of the square images in pixels, e.g. 84, 126 or 224."""
+    checkpoint: Annotated[tuple[Path, ...], tyro.conf.arg(aliases=["--checkpoints"])] = ()
+    """Weights, one file per backbone (or several for one backbone); skips training."""
+    source: str = "ilsvrc_2012"
+    """Source whose train classes the backbone is trained on."""
+    epochs: int = 90
+    """Training: passes over the images."""
+    batch_size: int = 256
+    """Training: images per step."""
+    learning_rate: float = 0.1
+    """Training: peak of the cosine schedule."""
+    weight_decay: float = 1e-4
+    """Training: of all parameters."""
+    flip: bool = True
+    """Training: mirror half of the images."""
+    output: Path | None = None
+    """Run folder; by default a name in runs/ that depends on every setting that matters."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+    workers: int | None = None
+    """Processes that read images ahead; by default what suits the device. Never moves a number."""
+
+    def __post_init__(self) -> None:
+        """Raises InputError for a setting that no run could obey; imports nothing heavy."""
+        Split.parse(self.split)
+        if self.protocol not in PROTOCOLS:
+            raise unknown_name("protocol", self.protocol, PROTOCOLS)
+        if self.device not in ("auto", "cpu", "cuda"):
+            raise unknown_name("device", self.device, ("auto", "cpu", "cuda"))
+        for name in self.sources if self.sources != ("all",) else ():
+            if self.records is None and name not in SOURCES:
+                raise unknown_name("source", name, SOURCES)
+        positive = ("episodes", "image_size", "epochs", "batch_size", "learning_rate")
+        for name in positive:
+            if not getattr(self, name) > 0:
+                raise InputError(f"{flag(name)} is {getattr(self, name)}: it must be above 0.")
+        for name in ("seed", "weight_decay", "workers"):
+            if (getattr(self, name) or 0) < 0:
+                raise InputError(f"{flag(name)} is {getattr(self, name)}: it must not be negative.")
+        for name in ("backbone", "heads", "sources"):
+            values = getattr(self, name)
+            if not values:
+                raise InputError(f"{flag(name)} is empty.", remedy="Name at least one.")
+            if name != "backbone" and len(set(values)) < len(values):
+                raise InputError(f"{flag(name)} names one twice: {' '.join(values)}.")
+        if self.checkpoint and len(self.backbone) not in (1, len(self.checkpoint)):
+            raise InputError(
+                f"{len(self.backbone)} backbones, but {len(self.checkpoint)} checkpoints.",
+                remedy="Give one checkpoint per backbone, or one backbone for all of them.",
+            )
+
+    def settings(self) -> dict[str, Any]:
+        """Every setting as plain values, for run folders."""
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self), default=str))
+        return plain
+
+    def identity(self, **facts: object) -> dict[str, Any]:
+        """What makes two runs the same experiment: settings that move numbers, and facts.
+
+        Heads, sources and the number of episodes are not part of it: a run can be extended.
+
+        Args:
+            facts: what settings alone do not say, e.g. hashes of weights.
+        """
+        names = ["protocol", "split", "seed", "image_size"]
+        if not self.checkpoint:
+            training = ("source", "epochs", "batch_size", "learning_rate", "weight_decay", "flip")
+            names += ["backbone", *training]
+        plain = self.settings()
+        return {name: plain[name] for name in names} | facts
+
+
+def flag(name: str) -> str:
+    """A setting's name on the command line."""
+    return "--" + name.replace("_", "-")
+
+
+def short_hash(content: object) -> str:
+    """Eight hexadecimal digits of a JSON-like value."""
+    canonical = json.dumps(content, sort_keys=True, default=str)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:8]
+
+
+def read_config(path: Path) -> list[str]:
+    """A YAML configuration file as command-line arguments.
+
+    Raises:
+        InputError: the file is missing, is not a flat YAML mapping, or has an unknown key.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}.", path) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"is not YAML: {' '.join(str(error).split())}.", path) from error
+    if not isinstance(content, dict):
+        raise InputError("is not a mapping of settings to values.", path)
+    known = {field.name for field in fields(Experiment)} - {"config"}
+    arguments: list[str] = []
+    for key, value in content.items():
+        name = str(key).replace("-", "_")
+        if name not in known:
+            fault = unknown_name("setting", str(key), sorted(known))
+            raise InputError(fault.what, path, fault.remedy)
+        if isinstance(value, dict):
+            raise InputError(f"'{key}' holds a mapping, but settings are flat.", path)
+        if isinstance(value, bool):
+            arguments.append(flag(name) if value else "--no-" + flag(name)[2:])
+        elif value is not None:
+            values = value if isinstance(value, list) else [value]
+            arguments += [flag(name), *map(str, values)]
+    return arguments
+
+
+def parse_experiment(
+    arguments: list[str], default_config: Callable[[Experiment], Path | None], prog: str
+) -> Experiment:
+    """The experiment that flags and configuration files describe; flags win.
+
+    Args:
+        arguments: the command line, without the program's name.
+        default_config: the configuration file of an experiment that names none, if any.
+        prog: the program's name, for the help text.
+
+    Raises:
+        InputError: a setting is wrong.
+        SystemExit: a flag is wrong (status 2, explained on the terminal) or help was asked for.
+    """
+    typed: Experiment = tyro.cli(Experiment, prog=prog, args=arguments)
+    path = typed.config or default_config(typed)
+    if path is None:
+        return typed
+    try:
+        default: Experiment = tyro.cli(Experiment, prog=str(path), args=read_config(path))
+    except SystemExit:
+        raise InputError("has a value of the wrong type, as said above.", path) from None
+    experiment: Experiment = tyro.cli(Experiment, prog=prog, args=arguments, default=default)
+    return experiment

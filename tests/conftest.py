@@ -1,0 +1,29 @@
+"""What tests share: the miniature, drawn once and kept in pytest's cache."""
+
+import hashlib
+import shutil
+from pathlib import Path
+
+import pytest
+
+from episodes import miniature as miniature_package
+from episodes.miniature import draw_miniature
+
+
+def digest_of_drawing() -> str:
+    """Changes with any line of the code that draws, so that no stale miniature is tested."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(miniature_package.__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+@pytest.fixture(scope="session")
+def miniature(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The records folder of the miniature. Tests must not change anything in it."""
+    cache = getattr(pytestconfig, "cache", None)
+    home = cache.mkdir("miniature") if cache else tmp_path_factory.mktemp("miniature")
+    current = home / digest_of_drawing()
+    for outdated in set(home.glob("[!.]*")) - {current}:
+        shutil.rmtree(outdated, ignore_errors=True)
+    return draw_miniature(current)
