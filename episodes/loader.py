@@ -1,5 +1,7 @@
 """Streams of images: labelled images to train on, and batches in a given order."""
 
+import hashlib
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,11 +15,16 @@ from episodes.protocol import Split
 from episodes.reader import ImageReader
 
 
-class LabelledImages(Dataset[tuple[Tensor, int]]):
+class LabelledImages:
     """Every image of one split of one source, with its class: what a classifier trains on.
+
+    Images are numbered through the split: class after class, in the order of their files.
 
     Args:
         records, source, split, size: as for `ImageReader`.
+
+    Attributes:
+        reader: where the images are read.
 
     Raises:
         InputError: the source is missing or broken, or the split is empty.
@@ -26,35 +33,48 @@ class LabelledImages(Dataset[tuple[Tensor, int]]):
     def __init__(
         self, records: str | Path, source: str, split: Split | str = Split.TRAIN, size: int = 84
     ) -> None:
-        self.images = ImageReader(records, source, split, size)
-        spec = self.images.spec
-        self.class_ids = spec.split_classes[self.images.split]
-        self._stops = np.cumsum(spec.images_in_split(self.images.split))
+        self.reader = ImageReader(records, source, split, size)
+        spec = self.reader.spec
+        self._first_class = spec.split_classes[self.reader.split].start
+        self._stops = np.cumsum(spec.images_in_split(self.reader.split), dtype=np.int64)
         if len(self) == 0:
             raise InputError(
-                f"the {self.images.split} split is empty.",
+                f"the {self.reader.split} split is empty.",
                 spec.folder,
                 "traffic_sign and mscoco have no training classes: train on another source.",
             )
 
     @property
-    def num_classes(self) -> int:
-        """Classes in the split; labels are 0 to num_classes − 1."""
-        return len(self.class_ids)
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes, by label."""
+        spec = self.reader.spec
+        ids = spec.split_classes[self.reader.split]
+        return spec.class_names[ids.start : ids.stop]
 
     def __len__(self) -> int:
         return int(self._stops[-1]) if len(self._stops) else 0
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int]:
-        """Image number `index` of the split, float32 [3, size, size] in [−1, 1], and its label.
+    def labels(self, images: Integers) -> Integers:
+        """[n] labels, 0 to the number of classes − 1, of images by their number."""
+        return np.searchsorted(self._stops, images, side="right")
 
-        Raises:
-            InputError: the file is missing or damaged, or the image does not decode.
-        """
-        label = int(np.searchsorted(self._stops, index, side="right"))
-        first = int(self._stops[label - 1]) if label else 0
-        class_id = np.asarray([self.class_ids.start + label])
-        return self.images.read(class_id, np.asarray([index - first]))[0], label
+    def locate(self, images: Integers) -> tuple[Integers, Integers]:
+        """[n] class ids and [n] numbers in their class, as `load_batches` takes them."""
+        labels = self.labels(images)
+        starts = np.concatenate([[0], self._stops])[labels]
+        return labels + self._first_class, images - starts
+
+    def order(self, seed: int, epoch: int) -> Integers:
+        """A permutation of all images: a function of source, seed and epoch alone."""
+        spec, split = self.reader.spec, self.reader.split
+        return stream_generator(spec.name, split.value, seed, epoch).permutation(len(self))
+
+
+def stream_generator(*key: object) -> np.random.Generator:
+    """The generator of a training stream, a function of its key alone."""
+    digest = hashlib.sha256("/".join(map(str, key)).encode()).digest()
+    entropy = int.from_bytes(digest, "little")
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(entropy)))
 
 
 class _Batches(Dataset[Tensor | InputError]):
@@ -62,7 +82,7 @@ class _Batches(Dataset[Tensor | InputError]):
         self.images, self.class_ids, self.numbers, self.size = images, class_ids, numbers, size
 
     def __len__(self) -> int:
-        return -(-len(self.numbers) // self.size)
+        return math.ceil(len(self.numbers) / self.size)
 
     def __getitem__(self, index: int) -> Tensor | InputError:
         part = slice(index * self.size, (index + 1) * self.size)

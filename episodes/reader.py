@@ -66,7 +66,7 @@ class ImageReader:
         if rule not in IMAGE_RULES:
             raise InputError(f"unknown image rule '{rule}'.", remedy=f"Known: {IMAGE_RULES}.")
         self.split = Split.parse(split)
-        self.size = size
+        self.size, self.rule = size, rule
         self.spec = load_spec(Path(records) / source)
         if self.spec.name != source:
             raise InputError(

@@ -48,13 +48,14 @@ def line_up(heads: Sequence[Head], backbones: Sequence[Backbone]) -> list[Entry]
     """
     entries = []
     for head in heads:
+        label = f"{head} (transductive)" if head.transductive else str(head)
         if head.extractors == "many":
-            entries.append(Entry(str(head), head, None))
+            entries.append(Entry(label, head, None))
         elif len(backbones) == 1:
-            entries.append(Entry(str(head), head, 0))
+            entries.append(Entry(label, head, 0))
         else:
             names = distinct_names(backbones)
-            entries += [Entry(f"{head} @ {name}", head, i) for i, name in enumerate(names)]
+            entries += [Entry(f"{label} @ {name}", head, i) for i, name in enumerate(names)]
     label, count = Counter(entry.label for entry in entries).most_common(1)[0]
     if count > 1:
         raise InputError(f"the head '{label}' is asked for {count} times.", "--heads")
@@ -125,23 +126,25 @@ class Evaluation:
         Raises:
             InputError: an image cannot be read, or a head's scores are not finite.
         """
+        plans = [self.reader.plan(index) for index in range(episodes)]
         for start in range(0, episodes, WINDOW):
-            plans = [self.reader.plan(i) for i in range(start, min(start + WINDOW, episodes))]
+            window, later = plans[start : start + WINDOW], plans[start + WINDOW :]
             todo = {
                 plan.index: [entry for entry in self.entries if not done(entry.label, plan)]
-                for plan in plans
+                for plan in window
             }
             frozen = [
                 plan
-                for plan in plans
+                for plan in window
                 if any(not entry.head.adapts_backbone for entry in todo[plan.index])
             ]
             self.store.embed(frozen, lambda n, total: progress("images", n, total))
-            for plan in plans:
+            for plan in window:
                 rows = [self.row(entry, plan) for entry in todo[plan.index]]
                 progress("episodes", plan.index + 1, episodes)
                 if rows:
                     yield rows
+            self.store.keep_only(later)
 
     def row(self, entry: Entry, plan: EpisodePlan) -> EpisodeRow:
         """One entry on one episode whose images have been embedded."""
@@ -163,8 +166,8 @@ class Evaluation:
             index=plan.index,
             accuracy=correct / len(plan.query_labels),
             way=plan.way,
-            support=len(plan.support_labels),
-            query=len(plan.query_labels),
+            support_size=len(plan.support_labels),
+            query_count=len(plan.query_labels),
             correct=correct,
             plan_hash=plan.hash,
             seconds=time.perf_counter() - began,

@@ -15,6 +15,7 @@ import yaml
 
 from episodes.faults import InputError, unknown_name
 from episodes.protocol import PROTOCOLS, SOURCES, Split
+from fewshot.cost import CORE_SECONDS
 
 
 @dataclass(frozen=True)
@@ -75,9 +76,12 @@ class Experiment:
             raise unknown_name("protocol", self.protocol, PROTOCOLS)
         if self.device not in ("auto", "cpu", "cuda"):
             raise unknown_name("device", self.device, ("auto", "cpu", "cuda"))
-        for name in self.sources if self.sources != ("all",) else ():
+        for name in (self.source, *self.source_names()):
             if self.records is None and name not in SOURCES:
                 raise unknown_name("source", name, SOURCES)
+        for name in self.backbone:
+            if name not in CORE_SECONDS:
+                raise unknown_name("backbone", name, CORE_SECONDS)
         positive = ("episodes", "image_size", "epochs", "batch_size", "learning_rate")
         for name in positive:
             if not getattr(self, name) > 0:
@@ -96,6 +100,15 @@ class Experiment:
                 f"{len(self.backbone)} backbones, but {len(self.checkpoint)} checkpoints.",
                 remedy="Give one checkpoint per backbone, or one backbone for all of them.",
             )
+
+    def source_names(self) -> tuple[str, ...]:
+        """The sources to evaluate on, `all` spelled out."""
+        return SOURCES if self.sources == ("all",) else self.sources
+
+    def backbones_of_checkpoints(self) -> tuple[str, ...]:
+        """The name of the backbone of each checkpoint."""
+        repeat = len(self.checkpoint) if len(self.backbone) == 1 else 1
+        return self.backbone * repeat if self.checkpoint else ()
 
     def settings(self) -> dict[str, Any]:
         """Every setting as plain values, for run folders."""

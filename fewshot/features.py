@@ -70,25 +70,39 @@ class FeatureStore:
         places: Integers = self._starts[class_ids - self._first_class] + numbers
         return places
 
+    def _wanted(self, plans: Sequence[EpisodePlan]) -> Integers:
+        """Places of the images of these plans, sorted, each once."""
+        parts = [
+            self._places(class_ids, numbers)
+            for plan in plans
+            for class_ids, numbers in (
+                (plan.support_class_ids, plan.support_images),
+                (plan.query_class_ids, plan.query_images),
+            )
+        ]
+        return np.unique(np.concatenate([np.empty(0, np.int64), *parts]))
+
     def missing(self, plans: Sequence[EpisodePlan]) -> tuple[Integers, Integers]:
         """Class ids and numbers of the images of these plans that have no features yet, sorted."""
-        if not plans:
-            return np.empty(0, np.int64), np.empty(0, np.int64)
-        wanted = np.unique(
-            np.concatenate(
-                [
-                    self._places(class_ids, numbers)
-                    for plan in plans
-                    for class_ids, numbers in (
-                        (plan.support_class_ids, plan.support_images),
-                        (plan.query_class_ids, plan.query_images),
-                    )
-                ]
-            )
-        )
+        wanted = self._wanted(plans)
         wanted = wanted[self._row[wanted] < 0]
         classes = np.searchsorted(self._starts, wanted, side="right") - 1
         return classes + self._first_class, wanted - self._starts[classes]
+
+    def keep_only(self, plans: Sequence[EpisodePlan]) -> None:
+        """Forget the images that these plans do not use, once they are half of what is held.
+
+        A source of millions of images hardly meets one of them twice; its features need not
+        outlive the episode.
+        """
+        wanted = self._wanted(plans)
+        kept = wanted[self._row[wanted] >= 0]
+        if len(kept) > self._used / 2:
+            return
+        self._features = self._features[self._row[kept]]
+        self._row.fill(-1)
+        self._row[kept] = np.arange(len(kept))
+        self._used = len(kept)
 
     def embed(
         self,
@@ -124,7 +138,7 @@ class FeatureStore:
     def _reserve(self, extra: int) -> None:
         needed = self._used + extra
         if needed > len(self._features):
-            grown = np.empty((max(needed, 2 * self._used), sum(self.dims)), dtype=np.float32)
+            grown = np.empty((max(needed, self._used * 5 // 4), sum(self.dims)), dtype=np.float32)
             grown[: self._used] = self._features[: self._used]
             self._features = grown
 
@@ -141,4 +155,5 @@ class FeatureStore:
         rows = self._row[self._places(class_ids, numbers)]
         if (rows < 0).any():
             raise KeyError("embed the plan first")
-        return torch.from_numpy(self._features[rows]).split(self.dims, dim=1)
+        parts: tuple[Tensor, ...] = torch.from_numpy(self._features[rows]).split(self.dims, dim=1)
+        return parts

@@ -18,7 +18,7 @@ from fewshot.heads.finetune import Finetune
 from fewshot.heads.prototypical import Prototypical
 from fewshot.heads.settings import apply_settings, split_settings
 from fewshot.heads.sur import Sur
-from fewshot.heads.user_file import load_head_class
+from fewshot.heads.user_file import file_of_head, load_head_class
 
 __all__ = [
     "HEADS",
@@ -27,6 +27,7 @@ __all__ = [
     "ImagePredictor",
     "Predictor",
     "build_head",
+    "file_of_head",
     "score",
 ]
 

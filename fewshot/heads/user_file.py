@@ -9,6 +9,8 @@ from types import ModuleType
 from episodes.faults import InputError, unknown_name
 from fewshot.heads.base import Head
 
+USER_MODULE = "user_head_"
+
 
 def load_head_class(path: Path, class_name: str) -> type[Head]:
     """The head class of that name in a Python file anywhere on the disk.
@@ -52,9 +54,7 @@ def _run_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise InputError("there is no such file.", path, "Write path/to/mine.py:MyHead.")
     # Dataclasses look their module up by name, so it must be listed, under a name of its own.
-    module = ModuleType(
-        "user_head_" + hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]
-    )
+    module = ModuleType(USER_MODULE + hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16])
     module.__file__ = str(path)
     sys.modules[module.__name__] = module
     try:
@@ -71,3 +71,9 @@ def _head_names(module: ModuleType) -> list[str]:
     classes = [value for value in vars(module).values() if isinstance(value, type)]
     own = [value for value in classes if value.__module__ == module.__name__]
     return [value.__name__ for value in own if issubclass(value, Head)]
+
+
+def file_of_head(head: Head) -> Path | None:
+    """The user's file that a head comes from; None for a head of the table."""
+    module = sys.modules[type(head).__module__]
+    return Path(str(module.__file__)) if module.__name__.startswith(USER_MODULE) else None

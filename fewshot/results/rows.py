@@ -176,15 +176,32 @@ class RowStore:
             found = self.settings()
             if found is None:
                 self._db.execute("INSERT INTO run VALUES (1, ?)", [json.dumps(wanted)])
-            elif differences := _differences(found, wanted):
-                raise InputError(
-                    f"these are the results of another run: {'; '.join(differences)}.",
-                    self.path,
-                    "Choose another --output, or go back to the settings of this run.",
-                )
+            else:
+                self._refuse_other(found, wanted)
             if provenance is not None:
                 record = json.dumps(_as_json(provenance))
                 self._db.execute("INSERT INTO provenance (record) VALUES (?)", [record])
+
+    def check_run(self, settings: Mapping[str, Any]) -> None:
+        """Check, before anything is computed, that the rows here are not of another run.
+
+        Args:
+            settings: those of `set_run` that are known already.
+
+        Raises:
+            InputError: the file holds rows of other settings; lists each that differs.
+        """
+        found, wanted = self.settings() or {}, _as_json(settings)
+        shared = {name: value for name, value in wanted.items() if name in found}
+        self._refuse_other({name: found[name] for name in shared}, shared)
+
+    def _refuse_other(self, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+        if differences := _differences(found, wanted):
+            raise InputError(
+                f"these are the results of another run: {'; '.join(differences)}.",
+                self.path,
+                "Choose another --output, or go back to the settings of this run.",
+            )
 
     def settings(self) -> dict[str, Any] | None:
         """The settings given by `set_run`; None before."""
@@ -238,9 +255,22 @@ class RowStore:
             what, remedy = FAULTS[sqlite3.SQLITE_CORRUPT]
             raise InputError(f"{what} {error}.", self.path, remedy) from error
 
-    def accuracies(self, split: str, seed: int) -> dict[tuple[str, str], NDArray[np.float64]]:
-        """Accuracies by (head, source), each ordered by episode index."""
-        found = self._select("head, source, accuracy", split=split, seed=seed)
+    def accuracies(
+        self, split: str, seed: int, episodes: int | None = None
+    ) -> dict[tuple[str, str], NDArray[np.float64]]:
+        """Accuracies by (head, source), each ordered by episode index.
+
+        Args:
+            split, seed: of the episodes.
+            episodes: only the first so many; None takes all there are.
+        """
+        found = [
+            values
+            for *values, index in self._select(
+                'head, source, accuracy, "index"', split=split, seed=seed
+            )
+            if episodes is None or index < episodes
+        ]
         return {
             key: np.array([accuracy for *_, accuracy in group], dtype=np.float64)
             for key, group in groupby(found, key=lambda values: (values[0], values[1]))

@@ -79,19 +79,21 @@ def render_markdown(table: Table, title: str = "", notes: Sequence[str] = ()) ->
     return "\n".join(lines) + "\n"
 
 
-def render_csv(table: Table) -> str:
+def render_csv(table: Table, title: str = "") -> str:
     """The table for programs: one line per head and source, fractions at full precision.
 
-    Empty fields are missing values; a head without average rank is incomplete.
+    Empty fields are missing values; a head without average rank is incomplete. Every line ends
+    with the title, so that lines of several tables can be put together and told apart.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["head", "source", "mean", "ci95", "episodes", "rank", "average_rank"])
+    writer.writerow(["head", "source", "mean", "ci95", "episodes", "rank", "average_rank", "table"])
     for h, head in enumerate(table.heads):
         for s, source in enumerate(table.sources):
             cell = table.cells[h][s]
             values = [cell.mean, cell.ci, cell.episodes] if cell else [None, None, 0]
-            writer.writerow([head, source, *values, table.ranks[h][s], table.average_ranks[h]])
+            ranks = [table.ranks[h][s], table.average_ranks[h]]
+            writer.writerow([head, source, *values, *ranks, title])
     return text.getvalue()
 
 
@@ -132,7 +134,7 @@ def write_tables(
     """
     texts = {
         "table.md": render_markdown(table, title, notes),
-        "table.csv": render_csv(table),
+        "table.csv": render_csv(table, title),
         "table.tex": render_latex(table, title, notes),
     }
     for name, text in texts.items():

@@ -1,6 +1,7 @@
 """Framing, checksums and the Example parser, against hand-made bytes and damage."""
 
 import struct
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -19,7 +20,7 @@ from episodes.tfrecord import (
 
 def spans(path):
     offsets = scan_offsets(path)
-    return list(zip(offsets, offsets[1:], strict=False))
+    return list(pairwise(offsets))
 
 
 def read_all(path):

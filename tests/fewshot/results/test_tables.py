@@ -69,14 +69,14 @@ def test_markdown(small: Table) -> None:
 
 
 def test_csv_has_fractions_and_empty_fields(small: Table) -> None:
-    assert tables.render_csv(small).splitlines() == [
-        "head,source,mean,ci95,episodes,rank,average_rank",
-        "proto|typical,cu_birds,0.5,0.0125,600,1.5,1.75",
-        "proto|typical,traffic_sign,0.25,0.01,600,2.0,1.75",
-        "fine_tune,cu_birds,0.49,0.0125,600,1.5,1.25",
-        "fine_tune,traffic_sign,0.375,0.01,600,1.0,1.25",
-        "sur,cu_birds,,,0,,",
-        "sur,traffic_sign,1.0,,1,,",
+    assert tables.render_csv(small, "small").splitlines() == [
+        "head,source,mean,ci95,episodes,rank,average_rank,table",
+        "proto|typical,cu_birds,0.5,0.0125,600,1.5,1.75,small",
+        "proto|typical,traffic_sign,0.25,0.01,600,2.0,1.75,small",
+        "fine_tune,cu_birds,0.49,0.0125,600,1.5,1.25,small",
+        "fine_tune,traffic_sign,0.375,0.01,600,1.0,1.25,small",
+        "sur,cu_birds,,,0,,,small",
+        "sur,traffic_sign,1.0,,1,,,small",
     ]
 
 

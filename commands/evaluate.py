@@ -1,0 +1,89 @@
+"""The main job: backbones trained or loaded, heads evaluated, one table."""
+
+import time
+from collections.abc import Callable
+from importlib.resources import as_file, files
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from fewshot.cost import announcement
+from fewshot.experiment import Experiment, parse_experiment
+
+SECONDS_BETWEEN_LINES = 10.0
+
+ProgressCallback = Callable[[str, int, int, str], None]
+
+
+def default_config(experiment: Experiment) -> Path | None:
+    """The miniature has settings of its own; records start from the general defaults."""
+    if experiment.records is not None:
+        return None
+    with as_file(files("configs") / "miniature.yaml") as path:
+        return path
+
+
+def parse(arguments: list[str], prog: str) -> Experiment:
+    """The experiment that flags and configuration file describe.
+
+    Raises:
+        InputError: a setting is wrong.
+    """
+    return parse_experiment(arguments, default_config, prog)
+
+
+def run(command: Experiment, console: Console) -> int:
+    """Carry out the experiment; the table goes to `console`, progress to the error stream."""
+    console.print(announcement(command), highlight=False)
+    from fewshot.results import render_console
+    from fewshot.run import Listener, carry_out  # after the first line: PyTorch takes seconds
+
+    errors = Console(stderr=True)
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=14),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}"),
+        TimeRemainingColumn(elapsed_when_finished=True),
+        console=errors,
+        refresh_per_second=4,
+        disable=not errors.is_terminal,
+    ) as display:
+        progress = draw_bars(display) if errors.is_terminal else print_lines(errors)
+        outcome = carry_out(command, Listener(errors.print, progress))
+    console.print(render_console(outcome.table, console, outcome.title, outcome.notes))
+    console.print(f"\nRun folder: {outcome.folder}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def draw_bars(display: Progress) -> ProgressCallback:
+    """Draws one bar per piece of work."""
+    bars: dict[str, TaskID] = {}
+
+    def progress(work: str, done: int, total: int, note: str) -> None:
+        if work not in bars:
+            bars[work] = display.add_task(work, total=total, note=note)
+        display.update(bars[work], completed=done, total=total, note=note)
+
+    return progress
+
+
+def print_lines(console: Console) -> ProgressCallback:
+    """Prints a line per piece of work every ten seconds and at its end: for logs."""
+    told: dict[str, float] = {}
+
+    def progress(work: str, done: int, total: int, note: str) -> None:
+        now = time.monotonic()
+        if done == total or now - told.setdefault(work, now) > SECONDS_BETWEEN_LINES:
+            told[work] = now
+            console.print(f"{work}: {done} of {total} {note}", highlight=False)
+
+    return progress

@@ -1,0 +1,155 @@
+"""Weights in and out, with a card that says what they are.
+
+A checkpoint is one safetensors file: the network's state dict, and the card as JSON in its
+metadata. Nothing is unpickled.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from episodes.faults import InputError, is_disk_full
+from episodes.tfrecord import replacing
+from fewshot.backbones import Backbone, build_backbone
+
+CARD = "card"
+NOT_OURS = "Give a checkpoint that this program wrote (a .safetensors file of a run folder)."
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a checkpoint is.
+
+    Attributes:
+        backbone: name from the table.
+        records: "miniature v1", or the folder of the records.
+        source, split, classes: what it was trained on: the names of the classes, by label.
+        image_size, image_rule: of the training images.
+        protocol: the benchmark whose splits were obeyed.
+        seed: of initial weights and batches.
+        training: the recipe's settings.
+        git_commit: of the code that trained it, if known.
+        versions: of the packages that trained it.
+        weights: hash of the weights, 16 hexadecimal digits.
+    """
+
+    backbone: str
+    records: str
+    source: str
+    split: str
+    classes: tuple[str, ...]
+    image_size: int
+    image_rule: str
+    protocol: str
+    seed: int
+    training: Mapping[str, Any] = field(default_factory=dict)
+    git_commit: str | None = None
+    versions: Mapping[str, str | None] = field(default_factory=dict)
+    weights: str = ""
+
+
+def hash_weights(weights: Mapping[str, Tensor]) -> str:
+    """Sixteen hexadecimal digits of names, types, shapes and values."""
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        tensor = weights[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()[:16]
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write one safetensors file, atomically: the old one stays until the new one is whole.
+
+    Raises:
+        InputError: the disk is full, or the folder cannot be written.
+    """
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    try:
+        with replacing(path) as temporary:
+            temporary.write_bytes(save(plain, dict(metadata)))
+    except (OSError, SafetensorError) as error:
+        what = "the disk is full." if is_disk_full(error) else f"cannot be written ({error})."
+        remedy = "Free some space and run the same command again, or choose another --output."
+        raise InputError(what, path, remedy) from error
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a safetensors file.
+
+    Raises:
+        InputError: the file is missing or damaged, or is no safetensors file.
+    """
+    if not path.is_file():
+        raise InputError("there is no such file.", path, "Check the path of the checkpoint.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata: dict[str, str] = file.metadata() or {}
+            names: list[str] = file.keys()
+            return {name: file.get_tensor(name) for name in names}, metadata
+    except (OSError, SafetensorError, ValueError) as error:
+        raise InputError(f"is not a readable checkpoint ({error}).", path, NOT_OURS) from error
+
+
+def save_checkpoint(path: Path, backbone: Backbone, card: Card) -> Card:
+    """Write a backbone with its card, atomically.
+
+    Returns:
+        The card as written, with the hash of the weights.
+
+    Raises:
+        InputError: the disk is full, or the folder cannot be written.
+    """
+    weights = backbone.network.state_dict()
+    content = asdict(card) | {"weights": hash_weights(weights)}
+    save_tensors(path, weights, {CARD: json.dumps(content)})
+    return Card(**content)
+
+
+def read_card(metadata: Mapping[str, str], path: Path) -> Card:
+    """The card in a checkpoint's metadata.
+
+    Raises:
+        InputError: there is none, or it lacks an entry.
+    """
+    try:
+        content = json.loads(metadata[CARD])
+        known = {entry.name for entry in fields(Card)}
+        content = {name: value for name, value in content.items() if name in known}
+        return Card(**content | {"classes": tuple(content["classes"])})
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise InputError("has no card that says what it is.", path, NOT_OURS) from error
+
+
+def load_checkpoint(path: Path, backbone: str) -> tuple[Backbone, Card]:
+    """A backbone with the weights of a checkpoint.
+
+    Args:
+        path: the checkpoint.
+        backbone: the name it must have. Parameters of a network and of its anti-aliased variant
+            look alike, so the card decides.
+
+    Raises:
+        InputError: the file is missing, damaged, without a card, or of another backbone.
+    """
+    weights, metadata = load_tensors(path)
+    card = read_card(metadata, path)
+    if card.backbone != backbone:
+        raise InputError(
+            f"holds the backbone {card.backbone}, not {backbone}.",
+            path,
+            f"Add --backbone {card.backbone}, or give another checkpoint.",
+        )
+    if hash_weights(weights) != card.weights:
+        raise InputError("its weights differ from its card: it is damaged.", path, NOT_OURS)
+    built = build_backbone(backbone, classes=len(card.classes), seed=0)
+    built.load(weights)
+    return built, card

@@ -1,0 +1,84 @@
+"""What a run will cost, told before anything heavy is imported."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from episodes import Split, load_spec
+from episodes.miniature.table import TABLE
+
+if TYPE_CHECKING:
+    from fewshot.experiment import Experiment
+
+CORE_SECONDS: dict[str, tuple[float, float]] = {
+    "resnet18": (22.0, 6.6),
+    "aa_resnet18": (27.5, 8.3),
+    "resnet18_sur": (70.0, 20.6),
+    "aa_resnet18_sur": (93.0, 28.3),
+    "efficientnet_b0": (15.0, 3.6),
+    "aa_efficientnet_b0": (24.5, 4.8),
+}
+"""Seconds of one CPU core to train on, and to embed, 1000 images of 84 × 84 pixels.
+
+Measured with PyTorch 2.14 on two cores of an AMD EPYC; another processor differs by some tens
+of percent, which is good enough for "about".
+"""
+HEAD_CORE_SECONDS = 0.15
+"""Of one head on one episode, read and scored; small heads need less."""
+
+
+def minutes_on_cpu(experiment: "Experiment", cores: int) -> float:
+    """About how many minutes the experiment takes on so many CPU cores.
+
+    Raises:
+        InputError: the specification of a source is broken.
+    """
+    scale = (experiment.image_size / 84) ** 2
+    seconds = 0.0
+    for name in experiment.backbone:
+        train, embed = CORE_SECONDS[name]
+        if not experiment.checkpoint:
+            images = sum(_class_sizes(experiment, experiment.source, Split.TRAIN))
+            seconds += train * scale * images / 1000 * experiment.epochs
+        for source in experiment.source_names():
+            there = sum(_class_sizes(experiment, source, Split.parse(experiment.split)))
+            # An episode has a few hundred images; small sources are embedded whole.
+            seconds += embed * scale * min(there, 400 * experiment.episodes) / 1000
+            seconds += HEAD_CORE_SECONDS * experiment.episodes * len(experiment.heads)
+    return seconds / cores / 60
+
+
+def announcement(experiment: "Experiment") -> str:
+    """One sentence: what will happen and how long it takes.
+
+    Raises:
+        InputError: the specification of a source is broken.
+    """
+    backbones = ", ".join(experiment.backbone)
+    first = (
+        f"Load {backbones}"
+        if experiment.checkpoint
+        else f"Train {backbones} on {experiment.source}"
+    )
+    where = f"records in {experiment.records}" if experiment.records else "the bundled miniature"
+    sources = len(experiment.source_names())
+    then = (
+        f"evaluate {', '.join(experiment.heads)} on {experiment.episodes} {experiment.split} "
+        f"episodes of each of {sources} source{'s' if sources != 1 else ''} ({where})"
+    )
+    has_gpu = experiment.device != "cpu" and Path("/dev/nvidia0").exists()
+    if has_gpu or experiment.device == "cuda":
+        return f"{first}, then {then}. On the GPU; the bars tell how long once they move."
+    cores = os.cpu_count() or 1
+    minutes = minutes_on_cpu(experiment, cores)
+    duration = f"{minutes / 60:.0f} hours" if minutes > 180 else f"{max(1, round(minutes))} min"
+    return f"{first}, then {then}. About {duration} on {cores} CPU cores, unless already done."
+
+
+def _class_sizes(experiment: "Experiment", source: str, split: Split) -> tuple[int, ...]:
+    """Images per class; nothing for a source that is not there, which is reported later."""
+    if experiment.records is None:
+        return tuple(one.images for one in TABLE[source].classes[split])
+    if not (experiment.records / source).is_dir():
+        return ()
+    return load_spec(experiment.records / source).images_in_split(split)

@@ -1,0 +1,348 @@
+"""A run: backbones made ready, heads evaluated on every source, rows kept, tables written.
+
+A run lives in a folder. Everything in it is written as it is finished, so the same command goes
+on where it was stopped, and computes nothing twice.
+"""
+
+import hashlib
+import os
+import shlex
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from episodes import SOURCES, EpisodePlan, EpisodeReader, InputError
+from episodes.faults import is_disk_full
+from episodes.loader import LabelledImages
+from episodes.miniature import MINIATURE_VERSION, draw_miniature, is_complete
+from episodes.protocol import find_protocol
+from episodes.tfrecord import replacing
+from fewshot.backbones import Backbone
+from fewshot.checkpoint import Card, load_checkpoint, save_checkpoint
+from fewshot.evaluation import Evaluation, distinct_names, line_up
+from fewshot.experiment import Experiment, short_hash
+from fewshot.heads import Head, build_head, file_of_head
+from fewshot.results import RowStore, Table, build_table, collect, write_tables
+from fewshot.training import Recipe, train
+
+PUBLISHED_EPISODES = 600
+ROWS_FILE, CONFIG_FILE = "rows.sqlite", "config.yaml"
+STATE_FILE = "training.safetensors"
+
+
+@dataclass(frozen=True)
+class Listener:
+    """Who is told how far a run is.
+
+    Attributes:
+        say: gets a sentence worth keeping.
+        progress: gets the name of a piece of work, how much is done, how much there is, and a
+            note; the first call announces the piece, the last has both numbers equal.
+    """
+
+    say: Callable[[str], None] = lambda sentence: None
+    progress: Callable[[str, int, int, str], None] = lambda work, done, total, note: None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A finished run.
+
+    Attributes:
+        folder: where it lives.
+        table, title, notes: what it found, as written.
+        files: the tables.
+    """
+
+    folder: Path
+    table: Table
+    title: str
+    notes: tuple[str, ...]
+    files: tuple[Path, ...]
+
+
+def carry_out(experiment: Experiment, listener: Listener) -> Outcome:
+    """Carry out an experiment, or what is left of it.
+
+    Raises:
+        InputError: a setting or a file is wrong; what was finished before stays in the folder.
+    """
+    device = choose_device(experiment.device)
+    records, benchmark = find_records(experiment, listener)
+    sources, absent = choose_sources(experiment, records)
+    for source in absent:
+        listener.say(f"skipped: {source} is not in {records}")
+    # Everything is opened first: a fault in the last source shows before hours of work.
+    readers = {source: open_source(experiment, records, source) for source in sources}
+    heads = [build_head(text) for text in experiment.heads]
+    given = [
+        load_checkpoint(path, name)
+        for path, name in zip(
+            experiment.checkpoint, experiment.backbones_of_checkpoints(), strict=True
+        )
+    ]
+    identity = experiment.identity(
+        records=benchmark, weights=[card.weights for _, card in given], files=file_hashes(heads)
+    )
+    folder = experiment.output or default_folder(experiment, records, identity)
+    workers = choose_workers(experiment.workers, device)
+    with RowStore(folder / ROWS_FILE) as store:
+        store.check_run(identity)
+        write_config(folder, experiment)
+        if not given:
+            fit = partial(make_ready, experiment, records, benchmark, folder, device, workers)
+            given = [fit(name, listener) for name in experiment.backbone]
+        backbones = [backbone.to(device).eval() for backbone, _ in given]
+        cards = [card for _, card in given]
+        weights = [card.weights for card in cards]
+        store.set_run(identity | {"weights": weights}, collect(describe_device(device)))
+        entries = line_up(heads, backbones)
+        for reader in readers.values():
+            evaluation = Evaluation(reader, backbones, entries, device, workers)
+            evaluate_source(evaluation, experiment, store, listener)
+        accuracies = store.accuracies(experiment.split, experiment.seed, experiment.episodes)
+    table = build_table(accuracies, [entry.label for entry in entries], sources)
+    names = " + ".join(distinct_names(backbones))
+    title = f"{benchmark} · {names} · {experiment.split} classes"
+    missing = [f"Not in the records: {', '.join(absent)}."] if absent else []
+    notes = (*notes_on(experiment, benchmark, cards), *missing)
+    return Outcome(folder, table, title, notes, write_tables(folder, table, title, notes))
+
+
+# ---- records ---------------------------------------------------------------------------------
+
+
+def find_records(experiment: Experiment, listener: Listener) -> tuple[Path, str]:
+    """The records folder and what a table calls it; the miniature is drawn on first use."""
+    if experiment.records is None:
+        work = "draw the miniature"
+        folder = draw_miniature(
+            progress=lambda done, total: listener.progress(work, done, total, "class files")
+        )
+    else:
+        folder = experiment.records
+    if not folder.is_dir():
+        raise InputError("there is no such folder.", folder, "Check --records.")
+    if is_complete(folder):
+        return folder, f"miniature v{MINIATURE_VERSION} (not Meta-Dataset), {experiment.protocol}"
+    return folder, f"Meta-Dataset, {experiment.protocol}"
+
+
+def choose_sources(experiment: Experiment, records: Path) -> tuple[list[str], list[str]]:
+    """Sources to evaluate on, and those of the benchmark that are not there.
+
+    A source that `--sources` names is always tried, so that its absence is an error.
+
+    Raises:
+        InputError: no source is there.
+    """
+    if experiment.sources != ("all",):
+        return list(experiment.sources), []
+    present = [source for source in SOURCES if (records / source).exists()]
+    if not present:
+        raise InputError(
+            "the folder holds none of the ten sources.",
+            records,
+            f"It must hold a folder per source, e.g. {records / SOURCES[0]}.",
+        )
+    return present, [source for source in SOURCES if source not in present]
+
+
+def open_source(experiment: Experiment, records: Path, source: str) -> EpisodeReader:
+    """The episodes of a source."""
+    return EpisodeReader(
+        records,
+        source,
+        experiment.split,
+        experiment.protocol,
+        experiment.seed,
+        experiment.image_size,
+    )
+
+
+# ---- the run folder --------------------------------------------------------------------------
+
+
+def default_folder(experiment: Experiment, records: Path, identity: dict[str, Any]) -> Path:
+    """A name in runs/ that differs for every setting that moves numbers."""
+    names = "+".join(dict.fromkeys(experiment.backbone))
+    what = "miniature" if experiment.records is None else records.resolve().name or "records"
+    place = str(records.resolve()) if experiment.records else ""
+    return Path("runs") / f"{names}-{what}-{short_hash(identity | {'place': place})}"
+
+
+def file_hashes(heads: list[Head]) -> dict[str, str]:
+    """Hashes of the users' files that heads come from: an edited head is another run."""
+    files = {head.name: file_of_head(head) for head in heads}
+    return {
+        name: hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        for name, path in files.items()
+        if path is not None
+    }
+
+
+def write_config(folder: Path, experiment: Experiment) -> None:
+    """The effective configuration, readable by --config, and the command as its first line."""
+    settings = {key: value for key, value in experiment.settings().items() if key != "config"}
+    text = f"# command:  {shlex.join(sys.orig_argv)}\n{yaml.safe_dump(settings, sort_keys=False)}"
+    try:
+        with replacing(folder / CONFIG_FILE) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    except OSError as error:
+        what = "the disk is full." if is_disk_full(error) else f"cannot be written ({error})."
+        raise InputError(what, folder / CONFIG_FILE, "Choose another --output.") from error
+
+
+# ---- backbones -------------------------------------------------------------------------------
+
+
+def choose_device(name: str) -> torch.device:
+    """Where to compute; `auto` takes a GPU when there is one.
+
+    Raises:
+        InputError: a GPU is asked for and there is none.
+    """
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise InputError("PyTorch finds no CUDA GPU.", "--device cuda", "Use --device cpu.")
+    if name == "cpu" or not available:
+        return torch.device("cpu")
+    # The same numbers every time; must be set before CUDA starts.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.backends.cudnn.deterministic = True
+    return torch.device("cuda")
+
+
+def choose_workers(asked: int | None, device: torch.device) -> int:
+    """Processes that read ahead: none on a CPU, which is busy anyway; some beside a GPU."""
+    if asked is not None:
+        return asked
+    return min(8, os.cpu_count() or 1) if device.type == "cuda" else 0
+
+
+def describe_device(device: torch.device) -> str:
+    """The device in words."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"cpu, {torch.get_num_threads()} threads"
+
+
+def make_ready(
+    experiment: Experiment,
+    records: Path,
+    benchmark: str,
+    folder: Path,
+    device: torch.device,
+    workers: int,
+    name: str,
+    listener: Listener,
+) -> tuple[Backbone, Card]:
+    """The trained backbone of the run folder; trained first, or on, if it is not finished."""
+    path = folder / f"{name}.safetensors"
+    if path.exists():
+        return load_checkpoint(path, name)
+    size = experiment.image_size
+    images = LabelledImages(records, experiment.source, "train", size)
+    recipe = Recipe(
+        experiment.epochs,
+        experiment.batch_size,
+        experiment.learning_rate,
+        experiment.weight_decay,
+        experiment.flip,
+        experiment.seed,
+    )
+    work = f"train {name}"
+    state = folder / f"{name}.{STATE_FILE}"
+
+    def report(step: int, total: int, loss: float) -> None:
+        listener.progress(work, step, total, "steps" if step == 0 else f"steps, loss {loss:.2f}")
+
+    backbone = train(name, images, recipe, device, state, workers, report)
+    provenance = collect(describe_device(device))
+    card = save_checkpoint(
+        path,
+        backbone,
+        Card(
+            backbone=name,
+            records=benchmark,
+            source=experiment.source,
+            split="train",
+            classes=images.class_names,
+            image_size=size,
+            image_rule=images.reader.rule,
+            protocol=experiment.protocol,
+            seed=experiment.seed,
+            training=asdict(recipe),
+            git_commit=(provenance["git"] or {}).get("commit"),
+            versions=provenance["versions"],
+        ),
+    )
+    state.unlink(missing_ok=True)
+    listener.say(f"trained {name}: {path}")
+    return backbone, card
+
+
+# ---- evaluation ------------------------------------------------------------------------------
+
+
+def evaluate_source(
+    evaluation: Evaluation, experiment: Experiment, store: RowStore, listener: Listener
+) -> None:
+    """Evaluate all entries on one source and store the rows that are not there yet."""
+    source = evaluation.reader.images.spec.name
+    stored = {
+        entry.label: {
+            row.index: row.plan_hash
+            for row in store.rows(entry.label, source, experiment.split, experiment.seed)
+        }
+        for entry in evaluation.entries
+    }
+
+    def done(label: str, plan: EpisodePlan) -> bool:
+        found = stored[label].get(plan.index)
+        if found not in (None, plan.hash):
+            raise InputError(
+                f"episode {plan.index} of {source} was stored with other images.",
+                store.path,
+                "The records have changed: choose another --output.",
+            )
+        return found is not None
+
+    finished = 0
+
+    def progress(what: str, count: int, total: int) -> None:
+        nonlocal finished
+        finished = count if what == "episodes" else finished
+        note = "episodes" if what == "episodes" else f"episodes ({count}/{total} images)"
+        listener.progress(source, finished, experiment.episodes, note)
+
+    listener.progress(source, 0, experiment.episodes, "episodes")
+    for rows in evaluation.rows(experiment.episodes, done, progress):
+        store.add(rows)
+
+
+def notes_on(experiment: Experiment, benchmark: str, cards: list[Card]) -> list[str]:
+    """What a reader of the table must know about how its numbers came to be."""
+    notes = []
+    if benchmark.startswith("miniature"):
+        notes.append(
+            "miniature: drawn stand-ins of the ten sources; never comparable to published numbers."
+        )
+    for card in cards:
+        elsewhere = "" if card.records == benchmark else f" of {card.records}"
+        trained = f"{card.source} ({card.split} classes{elsewhere}) at {card.image_size} px"
+        notes.append(f"{card.backbone}: trained on {trained}.")
+    protocol = find_protocol(experiment.protocol)
+    notes.append(
+        f"Protocol {protocol.name} version {protocol.version} ({protocol.hash}), seed "
+        f"{experiment.seed}, images of {experiment.image_size} px by the official rule."
+    )
+    if experiment.episodes < PUBLISHED_EPISODES:
+        notes.append(f"Published results use {PUBLISHED_EPISODES} episodes per source.")
+    return list(dict.fromkeys(notes))

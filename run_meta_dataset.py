@@ -1,0 +1,66 @@
+#!/usr/bin/env python3
+"""Few-shot classification on Meta-Dataset: the command line.
+
+run_meta_dataset.py --backbone aa_resnet18        evaluate heads, the main job
+run_meta_dataset.py COMMAND --help                everything else
+"""
+
+import sys
+from importlib import import_module
+
+from rich.console import Console
+
+from episodes.faults import InputError
+
+PROGRAM = "run_meta_dataset.py"
+COMMANDS: dict[str, str] = {
+    "evaluate": "train or load backbones, evaluate heads, print the table (the default)",
+}
+"""Name of a file in `commands/` → what it does."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: the command line without the program's name.
+
+    Returns:
+        0; 2 after a user's mistake, which is explained; 130 after an interruption.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        return dispatch(arguments)
+    except InputError as error:
+        errors = Console(stderr=True)
+        errors.print(f"error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        return 2
+    except KeyboardInterrupt:
+        print("\ninterrupted: what is finished is kept; the same command goes on.", file=sys.stderr)
+        return 130
+
+
+def dispatch(arguments: list[str]) -> int:
+    """Hand the arguments to the command that they name, or to the main job."""
+    named = bool(arguments) and not arguments[0].startswith("-")
+    name = arguments[0] if named else "evaluate"
+    if name not in COMMANDS:
+        from episodes.faults import unknown_name
+
+        raise unknown_name("command", name, COMMANDS)
+    command = import_module(f"commands.{name}")
+    prog = f"{PROGRAM} {name}" if named else PROGRAM
+    rest = arguments[1:] if named else arguments
+    console = Console()
+    if hasattr(command, "parse"):
+        parsed = command.parse(rest, prog)
+    else:
+        import tyro
+
+        parsed = tyro.cli(command.Command, prog=prog, args=rest)
+    status: int = command.run(parsed, console)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,91 @@
+"""Every backbone of the table, under one suite."""
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+from torchvision.models import efficientnet_b0, resnet18
+
+from episodes.faults import InputError
+from fewshot.backbones import BACKBONES, build_backbone
+from fewshot.cost import CORE_SECONDS
+
+
+@pytest.fixture(scope="module", params=BACKBONES)
+def backbone(request):
+    return build_backbone(request.param, classes=5, seed=1).eval()
+
+
+def test_stages_have_the_stated_dimensions(backbone):
+    stages = backbone.stages(torch.zeros(2, 3, 84, 84))
+    assert [tuple(stage.shape) for stage in stages] == [(2, dim) for dim in backbone.stage_dims]
+
+
+def test_the_last_stage_is_what_the_classifier_sees(backbone):
+    seen = []
+    layers = [m for m in backbone.network.modules() if isinstance(m, torch.nn.Linear)]
+    layers[-1].register_forward_pre_hook(lambda _m, inputs: seen.append(inputs[0]))
+    images = torch.rand(2, 3, 84, 84)
+    assert backbone(images).shape == (2, 5)
+    torch.testing.assert_close(seen[0], backbone.embed(images), rtol=1e-4, atol=1e-5)
+
+
+def test_same_seed_same_weights_and_no_global_draw(backbone):
+    before = torch.random.get_rng_state()
+    again = build_backbone(backbone.name, classes=5, seed=1)
+    other = build_backbone(backbone.name, classes=5, seed=2)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    weights = backbone.network.state_dict()
+    assert all(torch.equal(w, weights[n]) for n, w in again.network.state_dict().items())
+    assert any(not torch.equal(w, weights[n]) for n, w in other.network.state_dict().items())
+
+
+def test_a_network_and_its_variant_start_alike(backbone):
+    plain = build_backbone(backbone.name.removeprefix("aa_"), classes=5, seed=1)
+    weights = plain.network.state_dict()
+    assert all(torch.equal(w, weights[n]) for n, w in backbone.network.state_dict().items())
+
+
+@pytest.mark.parametrize("name", ["resnet18", "efficientnet_b0"])
+def test_published_weights_load_strictly_into_the_variant(name):
+    published = {"resnet18": resnet18, "efficientnet_b0": efficientnet_b0}[name]()
+    build_backbone(f"aa_{name}", classes=1000, seed=0).load(published.state_dict())
+
+
+def test_the_sur_variant_has_its_published_shape():
+    backbone = build_backbone("resnet18_sur", classes=5, seed=0)
+    shapes = []
+    for name in ("conv1", "layer1", "layer2", "layer3", "layer4"):
+        layer = getattr(backbone.network, name)
+        layer.register_forward_hook(lambda _m, _i, out: shapes.append(out.shape[-1]))
+    backbone.embed(torch.zeros(1, 3, 84, 84))
+    assert shapes == [41, 41, 21, 11, 6]  # facts on heads, section 3
+    trunk = [p for n, p in backbone.network.named_parameters() if not n.startswith("fc")]
+    assert sum(p.numel() for p in trunk) == 11_171_904
+
+
+def test_filtering_resnet18_costs_the_known_factor():
+    flops = []
+    for name in ("resnet18", "aa_resnet18"):
+        with FlopCounterMode(display=False) as counter:
+            build_backbone(name, 5, 0).eval().embed(torch.zeros(1, 3, 84, 84))
+        flops.append(counter.get_total_flops())
+    assert round(flops[1] / flops[0], 2) == 1.27  # facts on anti-aliasing
+
+
+def test_every_backbone_has_a_cost():
+    assert CORE_SECONDS.keys() == set(BACKBONES)
+
+
+def test_weights_that_do_not_fit_are_named():
+    backbone = build_backbone("resnet18", classes=5, seed=0)
+    weights = backbone.network.state_dict()
+    weights["extra"] = weights.pop("conv1.weight")
+    weights["fc.bias"] = torch.zeros(7)
+    message = r"3 of the weights do not fit: conv1.weight \(missing\), extra \(unknown\), fc.bias"
+    with pytest.raises(InputError, match=message):
+        backbone.load(weights)
+
+
+def test_unknown_name_suggests_the_nearest():
+    with pytest.raises(InputError, match="Did you mean 'aa_resnet18'"):
+        build_backbone("aa_resnet19", classes=5, seed=0)
