@@ -1,0 +1,188 @@
+"""Training: reproducible to the last bit, whatever interrupts it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from episodes.faults import InputError
+from episodes.loader import LabelledImages
+from fewshot.checkpoint import hash_weights, save_tensors
+from fewshot.training import Recipe, train
+from fewshot.training.supervised import Training
+
+CPU = torch.device("cpu")
+RECIPE = Recipe(
+    epochs=2, batch_size=32, learning_rate=0.05, weight_decay=1e-3, flip=True, seed=5
+)
+PROJECT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture(scope="module")
+def images(miniature):
+    return LabelledImages(miniature, "cu_birds", "train", 32)
+
+
+@pytest.fixture(scope="module")
+def trained(images, tmp_path_factory):
+    """The weights of an uninterrupted training, and what it reported."""
+    reports = []
+    state = tmp_path_factory.mktemp("trained") / "state.safetensors"
+    report = lambda *numbers: reports.append(numbers)  # noqa: E731
+    backbone = train("aa_resnet18", images, RECIPE, CPU, state, report=report)
+    return hash_weights(backbone.network.state_dict()), reports
+
+
+def weights(backbone):
+    return hash_weights(backbone.network.state_dict())
+
+
+def test_the_loss_falls(images, tmp_path):
+    losses = []
+    report = lambda step, total, loss: losses.append(loss)  # noqa: E731
+    recipe = replace(RECIPE, epochs=6)
+    train("resnet18", images, recipe, CPU, tmp_path / "s", report=report)
+    assert np.mean(losses[-4:]) < 0.8 * np.mean(losses[:4])
+
+
+def test_reports_end_with_the_last_step(images, trained):
+    _, reports = trained
+    steps = 2 * (len(images) // 32)
+    assert reports[-1][:2] == (steps, steps)
+    assert [step for step, *_ in reports] == sorted({step for step, *_ in reports})
+
+
+def test_workers_do_not_move_a_bit(images, trained, tmp_path):
+    backbone = train("aa_resnet18", images, RECIPE, CPU, tmp_path / "s", workers=2)
+    assert weights(backbone) == trained[0]
+
+
+def test_another_seed_is_another_training(images, trained, tmp_path):
+    backbone = train("aa_resnet18", images, replace(RECIPE, seed=6), CPU, tmp_path / "s")
+    assert weights(backbone) != trained[0]
+
+
+@pytest.mark.parametrize("stop_after", [1, 7, 13])
+def test_stopped_after_any_step_it_goes_on_to_the_same_weights(
+    images, trained, tmp_path, stop_after
+):
+    first = Training("aa_resnet18", images, RECIPE, CPU)
+    for batch, labels in first.batches(workers=0):
+        first.learn(batch, labels)
+        if first.step == stop_after:
+            break
+    first.save(tmp_path / "state")
+    backbone = train("aa_resnet18", images, RECIPE, CPU, tmp_path / "state")
+    assert weights(backbone) == trained[0]
+
+
+def test_a_state_of_another_training_is_not_taken_up(images, trained, tmp_path):
+    other = Training("aa_resnet18", images, replace(RECIPE, epochs=3), CPU)
+    other.save(tmp_path / "state")
+    assert not Training("aa_resnet18", images, RECIPE, CPU).resume(tmp_path / "state")
+
+
+def test_a_killed_process_goes_on_to_the_same_weights(miniature, trained, tmp_path):
+    code = f"""
+import sys, torch
+sys.path.insert(0, {str(PROJECT)!r})
+from pathlib import Path
+from episodes.loader import LabelledImages
+from fewshot.training import Recipe, train
+images = LabelledImages({str(miniature)!r}, "cu_birds", "train", 32)
+torch.set_num_threads({torch.get_num_threads()})
+train("aa_resnet18", images, {RECIPE!r}, torch.device("cpu"), Path({str(tmp_path / "state")!r}))
+"""
+    process = subprocess.Popen([sys.executable, "-c", code])
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "state").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    images = LabelledImages(miniature, "cu_birds", "train", 32)
+    backbone = train("aa_resnet18", images, RECIPE, CPU, tmp_path / "state")
+    assert weights(backbone) == trained[0]
+
+
+def test_each_pass_shows_every_image_once_but_for_the_last_short_batch(images):
+    training = Training("resnet18", images, replace(RECIPE, flip=False), CPU)
+    size, steps = RECIPE.batch_size, training.steps_per_epoch
+    order = images.order(RECIPE.seed, epoch=0)
+    assert sorted(order) == list(range(len(images)))
+    expected = images.labels(order[: size * steps])
+    found = []
+    for _, labels in training.batches(workers=0):
+        found.append(labels)
+        training.step += 1
+        if training.step == steps:
+            break
+    assert torch.cat(found).tolist() == expected.tolist()
+
+
+def test_half_of_the_images_are_mirrored_and_the_rest_left_alone(images):
+    plain = next(Training("resnet18", images, replace(RECIPE, flip=False), CPU).batches(0))[0]
+    drawn = next(Training("resnet18", images, RECIPE, CPU).batches(0))[0]
+    same = [torch.equal(a, b) for a, b in zip(plain, drawn, strict=True)]
+    mirrored = [torch.equal(a.flip(2), b) for a, b in zip(plain, drawn, strict=True)]
+    assert all(s or m for s, m in zip(same, mirrored, strict=True))
+    assert 6 < sum(same) < 26
+
+
+def test_the_rate_falls_along_a_cosine():
+    rates = [RECIPE.rate(step, 100) for step in (0, 50, 100)]
+    assert rates == pytest.approx([0.05, 0.025, 0.0])
+
+
+def test_one_step_is_sgd_with_momentum_and_decay(images):
+    """Against the update written out, over two steps."""
+    recipe = replace(RECIPE, flip=False)
+    training = Training("resnet18", images, recipe, CPU)
+    parameter = training.backbone.network.fc.weight
+    batches = training.batches(workers=0)
+    expected, velocity = parameter.detach().clone(), torch.zeros_like(parameter)
+    for step in range(2):
+        training.learn(*next(batches))
+        gradient = parameter.grad + recipe.weight_decay * expected
+        velocity = 0.9 * velocity + gradient
+        expected = expected - recipe.rate(step, training.total) * velocity
+        torch.testing.assert_close(parameter.detach(), expected, rtol=1e-5, atol=1e-7)
+
+
+def test_a_loss_that_is_not_finite_stops_and_says_the_step(images, tmp_path):
+    with pytest.raises(InputError, match=r"not finite at step \d+.*Lower --learning-rate"):
+        train("resnet18", images, replace(RECIPE, learning_rate=1e30), CPU, tmp_path / "state")
+
+
+def test_a_batch_larger_than_the_data(images):
+    with pytest.raises(InputError, match=r"a batch of 9999 is larger than the \d+ images"):
+        Training("resnet18", images, replace(RECIPE, batch_size=9999), CPU)
+
+
+def test_a_damaged_state_says_what_to_do(images, tmp_path):
+    (tmp_path / "state").write_bytes(b"nonsense")
+    with pytest.raises(InputError, match="Remove it to train from the start"):
+        Training("resnet18", images, RECIPE, CPU).resume(tmp_path / "state")
+
+
+def test_a_foreign_state_is_not_taken_up(images, tmp_path):
+    save_tensors(tmp_path / "state", {"x": torch.zeros(1)}, {})
+    assert not Training("resnet18", images, RECIPE, CPU).resume(tmp_path / "state")
+
+
+def test_only_files_of_train_classes_are_opened(images, monkeypatch, tmp_path):
+    opened = set()
+    original = Path.open
+    monkeypatch.setattr(
+        Path, "open", lambda self, *a, **k: (opened.add(self.name), original(self, *a, **k))[1]
+    )
+    recipe = replace(RECIPE, epochs=1)
+    train("resnet18", images, recipe, CPU, tmp_path / "state")
+    records = {int(name.split(".")[0]) for name in opened if name.endswith(".tfrecords")}
+    assert records <= set(range(len(images.class_names)))
