@@ -42,7 +42,7 @@ def parse(arguments: list[str], prog: str) -> Experiment:
 
 def run(command: Experiment, console: Console) -> int:
     """Carry out the experiment; the table goes to `console`, progress to the error stream."""
-    console.print(announcement(command), highlight=False)
+    console.print(announcement(command), highlight=False, soft_wrap=True)
     from fewshot.results import render_console
     from fewshot.run import Listener, carry_out  # after the first line: PyTorch takes seconds
 

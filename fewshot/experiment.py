@@ -57,7 +57,9 @@ class Experiment:
     batch_size: int = 256
     """Training: images per step."""
     learning_rate: float = 0.1
-    """Training: peak of the cosine schedule."""
+    """Training: the highest, from which the rate falls along a cosine."""
+    warmup: float = 0.05
+    """Training: share of the steps over which the learning rate rises first, below 1."""
     weight_decay: float = 1e-4
     """Training: of all parameters."""
     flip: bool = True
@@ -86,6 +88,8 @@ class Experiment:
         for name in positive:
             if not getattr(self, name) > 0:
                 raise InputError(f"{flag(name)} is {getattr(self, name)}: it must be above 0.")
+        if not 0 <= self.warmup < 1:
+            raise InputError(f"--warmup is {self.warmup}: it must be from 0 to below 1.")
         for name in ("seed", "weight_decay", "workers"):
             if (getattr(self, name) or 0) < 0:
                 raise InputError(f"{flag(name)} is {getattr(self, name)}: it must not be negative.")
@@ -125,8 +129,8 @@ class Experiment:
         """
         names = ["protocol", "split", "seed", "image_size"]
         if not self.checkpoint:
-            training = ("source", "epochs", "batch_size", "learning_rate", "weight_decay", "flip")
-            names += ["backbone", *training]
+            names += ["backbone", "source", "epochs", "batch_size", "learning_rate", "warmup"]
+            names += ["weight_decay", "flip"]
         plain = self.settings()
         return {name: plain[name] for name in names} | facts
 

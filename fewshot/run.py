@@ -87,9 +87,9 @@ def carry_out(experiment: Experiment, listener: Listener) -> Outcome:
             experiment.checkpoint, experiment.backbones_of_checkpoints(), strict=True
         )
     ]
-    identity = experiment.identity(
-        records=benchmark, weights=[card.weights for _, card in given], files=file_hashes(heads)
-    )
+    identity = experiment.identity(records=benchmark, files=file_hashes(heads))
+    if given:
+        identity["weights"] = [card.weights for _, card in given]
     folder = experiment.output or default_folder(experiment, records, identity)
     workers = choose_workers(experiment.workers, device)
     with RowStore(folder / ROWS_FILE) as store:
@@ -98,10 +98,13 @@ def carry_out(experiment: Experiment, listener: Listener) -> Outcome:
         if not given:
             fit = partial(make_ready, experiment, records, benchmark, folder, device, workers)
             given = [fit(name, listener) for name in experiment.backbone]
-        backbones = [backbone.to(device).eval() for backbone, _ in given]
+        backbones = [
+            backbone.to(device).to(memory_format=torch.channels_last).eval()
+            for backbone, _ in given
+        ]
         cards = [card for _, card in given]
-        weights = [card.weights for card in cards]
-        store.set_run(identity | {"weights": weights}, collect(describe_device(device)))
+        identity["weights"] = [card.weights for card in cards]
+        store.set_run(identity, collect(describe_device(device)))
         entries = line_up(heads, backbones)
         for reader in readers.values():
             evaluation = Evaluation(reader, backbones, entries, device, workers)
@@ -254,6 +257,7 @@ def make_ready(
         experiment.batch_size,
         experiment.learning_rate,
         experiment.weight_decay,
+        experiment.warmup,
         experiment.flip,
         experiment.seed,
     )
@@ -265,7 +269,7 @@ def make_ready(
 
     backbone = train(name, images, recipe, device, state, workers, report)
     provenance = collect(describe_device(device))
-    card = save_checkpoint(
+    save_checkpoint(
         path,
         backbone,
         Card(
@@ -285,7 +289,8 @@ def make_ready(
     )
     state.unlink(missing_ok=True)
     listener.say(f"trained {name}: {path}")
-    return backbone, card
+    # Read back: a run that was stopped here and goes on must compute with the very same bits.
+    return load_checkpoint(path, name)
 
 
 # ---- evaluation ------------------------------------------------------------------------------

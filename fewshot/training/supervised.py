@@ -39,8 +39,9 @@ class Recipe:
     Attributes:
         epochs: passes over the images.
         batch_size: images per step; what is left of a pass is dropped.
-        learning_rate: at the first step; it falls to zero along a cosine.
+        learning_rate: the highest; from there it falls to zero along a cosine.
         weight_decay: L2 coefficient, on all parameters.
+        warmup: share of the steps over which the rate first rises in a line; 0 to below 1.
         flip: mirror a random half of the images.
         seed: of weights, order and mirroring.
     """
@@ -49,12 +50,18 @@ class Recipe:
     batch_size: int
     learning_rate: float
     weight_decay: float
+    warmup: float
     flip: bool
     seed: int
 
     def rate(self, step: int, total: int) -> float:
-        """The learning rate of a step."""
-        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * step / total))
+        """The learning rate of a step, counted from 0."""
+        rising = self.warmup * total
+        if step < rising:
+            return self.learning_rate * (step + 1) / (rising + 1)
+        return (
+            self.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - rising) / (total - rising)))
+        )
 
 
 class Training:

@@ -20,7 +20,7 @@ from fewshot.training.supervised import Training
 
 CPU = torch.device("cpu")
 RECIPE = Recipe(
-    epochs=2, batch_size=32, learning_rate=0.05, weight_decay=1e-3, flip=True, seed=5
+    epochs=2, batch_size=32, learning_rate=0.05, weight_decay=1e-3, warmup=0.2, flip=True, seed=5
 )
 PROJECT = Path(__file__).resolve().parents[3]
 
@@ -135,9 +135,12 @@ def test_half_of_the_images_are_mirrored_and_the_rest_left_alone(images):
     assert 6 < sum(same) < 26
 
 
-def test_the_rate_falls_along_a_cosine():
-    rates = [RECIPE.rate(step, 100) for step in (0, 50, 100)]
-    assert rates == pytest.approx([0.05, 0.025, 0.0])
+def test_the_rate_rises_in_a_line_and_falls_along_a_cosine():
+    rates = [RECIPE.rate(step, 100) for step in (0, 10, 19, 20, 60, 100)]
+    expected = [0.05 / 21, 0.05 * 11 / 21, 0.05 * 20 / 21, 0.05, 0.025, 0.0]
+    assert rates == pytest.approx(expected)
+    at_once = replace(RECIPE, warmup=0.0)
+    assert [at_once.rate(step, 100) for step in (0, 50)] == pytest.approx([0.05, 0.025])
 
 
 def test_one_step_is_sgd_with_momentum_and_decay(images):

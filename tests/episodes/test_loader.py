@@ -1,0 +1,74 @@
+"""Streams of labelled images."""
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from episodes.faults import InputError
+from episodes.loader import LabelledImages, load_batches, stream_generator
+
+
+@pytest.fixture(scope="module")
+def images(miniature):
+    return LabelledImages(miniature, "vgg_flower", "train", 16)
+
+
+def test_every_image_is_located_once(images):
+    spec = images.reader.spec
+    class_ids, numbers = images.locate(np.arange(len(images)))
+    expected = [
+        (class_id, number)
+        for class_id in spec.split_classes["train"]
+        for number in range(spec.images_per_class[class_id])
+    ]
+    assert list(zip(class_ids.tolist(), numbers.tolist(), strict=True)) == expected
+
+
+def test_labels_count_from_zero_in_any_split(miniature):
+    valid = LabelledImages(miniature, "vgg_flower", "valid", 16)
+    labels = valid.labels(np.arange(len(valid)))
+    assert sorted(set(labels.tolist())) == list(range(len(valid.class_names)))
+    class_ids, _ = valid.locate(np.arange(len(valid)))
+    assert set(class_ids - labels) == {valid.reader.spec.split_classes["valid"].start}
+
+
+def test_orders_are_permutations_that_differ_by_seed_and_epoch(images):
+    orders = [images.order(seed, epoch) for seed in (0, 1) for epoch in (0, 1)]
+    assert all(sorted(order) == list(range(len(images))) for order in orders)
+    assert len({tuple(order) for order in orders}) == 4
+    assert (images.order(0, 1) == orders[1]).all()
+
+
+def test_streams_of_other_keys_are_unrelated():
+    draws = {float(stream_generator(*key).random()) for key in ((1, 23), (12, 3), (1, 2, 3))}
+    assert len(draws) == 3
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_are_the_images_in_order(images, workers):
+    chosen = images.order(3, 0)[:21]
+    class_ids, numbers = images.locate(chosen)
+    batches = list(load_batches(images.reader, class_ids, numbers, 8, workers))
+    assert [len(batch) for batch in batches] == [8, 8, 5]
+    assert torch.equal(torch.cat(batches), images.reader.read(class_ids, numbers))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_fault_in_a_worker_is_one_plain_message(miniature, tmp_path, workers):
+    shutil.copytree(miniature / "dtd", tmp_path / "dtd")
+    damaged = tmp_path / "dtd" / "0.tfrecords"
+    content = bytearray(damaged.read_bytes())
+    content[100] ^= 1
+    damaged.write_bytes(content)
+    images = LabelledImages(tmp_path, "dtd", "train", 16)
+    with pytest.raises(InputError, match=r"0\.tfrecords: .* record 0 fails its checksum") as caught:
+        list(load_batches(images.reader, *images.locate(np.arange(20)), 8, workers))
+    assert "Traceback" not in str(caught.value)
+
+
+@pytest.mark.parametrize("source", ["traffic_sign", "mscoco"])
+def test_a_source_without_train_classes_is_refused(miniature, source):
+    with pytest.raises(InputError, match="the train split is empty"):
+        LabelledImages(miniature, source, "train", 16)
