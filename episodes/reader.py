@@ -11,9 +11,8 @@ from episodes.faults import InputError
 from episodes.images import IMAGE_RULES, load_image
 from episodes.plan import EpisodePlan, Integers
 from episodes.protocol import EpisodeProtocol, Split
-from episodes.records import Records
 from episodes.sampling import EpisodeSampler
-from episodes.spec import load_spec
+from episodes.source import open_source
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,8 +42,9 @@ class ImageReader:
     """Reads images of one split of one source as tensors.
 
     Args:
-        records: the folder that holds a folder per source.
-        source: the name of that folder.
+        records: the folder that holds a folder per source, converted or in the TFDS layout.
+        source: the name of that folder, e.g. "omniglot", or `name=folder` for a folder of
+            class folders of images.
         split: "train", "valid" or "test".
         size: side of the square images, in pixels.
         rule: how bytes become pixels.
@@ -67,14 +67,8 @@ class ImageReader:
             raise InputError(f"unknown image rule '{rule}'.", remedy=f"Known: {IMAGE_RULES}.")
         self.split = Split.parse(split)
         self.size, self.rule = size, rule
-        self.spec = load_spec(Path(records) / source)
-        if self.spec.name != source:
-            raise InputError(
-                f"holds the source '{self.spec.name}', not '{source}'.",
-                self.spec.folder,
-                "Name the folder after the source in its dataset_spec.json.",
-            )
-        self._records = Records(self.spec, self.split)
+        self._source = open_source(records, source, self.split)
+        self.spec = self._source.spec
 
     def read(self, class_ids: Integers, images: Integers) -> Tensor:
         """Images in the order asked for; each class file is opened once.
@@ -92,15 +86,15 @@ class ImageReader:
         pixels = np.empty((len(images), 3, self.size, self.size), dtype=np.float32)
         for class_id in np.unique(class_ids):
             places = np.flatnonzero(class_ids == class_id)
-            encoded = self._records.read(int(class_id), images[places])
+            encoded = self._source.read(int(class_id), images[places])
             for place, (image, _) in zip(places, encoded, strict=True):
                 try:
                     pixels[place] = load_image(image, self.size)
                 except ValueError as error:
                     raise InputError(
-                        f"the image of record {images[place]} does not decode: {error}.",
-                        self.spec.class_file(int(class_id)),
-                        "Convert this class again.",
+                        f"the image does not decode: {error}.",
+                        self._source.locate(int(class_id), int(images[place])),
+                        "Convert or copy it again.",
                     ) from error
         return torch.from_numpy(pixels)
 
@@ -109,8 +103,7 @@ class EpisodeReader:
     """The endless list of episodes of one split of one source.
 
     Args:
-        records: the folder that holds a folder per source.
-        source: the name of that folder, e.g. "omniglot".
+        records, source: as for `ImageReader`.
         split: "train", "valid" or "test".
         protocol: an `EpisodeProtocol` or the name of one.
         seed: another seed is another list of episodes.

@@ -77,6 +77,10 @@ class Records:
         offsets = self._offsets(class_id, path, images)
         return read_examples(path, offsets, [int(i) for i in images])
 
+    def locate(self, class_id: int, image: int) -> str:
+        """The file and record of an image, for messages."""
+        return f"{self.spec.class_file(class_id)}, record {image}"
+
     def _offsets(
         self, class_id: int, path: Path, images: npt.NDArray[np.int64]
     ) -> list[tuple[int, int]]:
@@ -86,7 +90,7 @@ class Records:
         except OSError as error:
             raise InputError(f"cannot be read: {error.strerror}.", path) from error
         for index in self._index_places(class_id):
-            found = self._look_up(index, stamp, path, images)
+            found = self._look_up(index, stamp, path, class_id, images)
             if found is not None:
                 return found
         offsets = scan_offsets(path)
@@ -102,7 +106,12 @@ class Records:
         return folder / INDEX_FOLDER / name, cache_folder() / "index" / key / name
 
     def _look_up(
-        self, index: Path, stamp: os.stat_result, path: Path, images: npt.NDArray[np.int64]
+        self,
+        index: Path,
+        stamp: os.stat_result,
+        path: Path,
+        class_id: int,
+        images: npt.NDArray[np.int64],
     ) -> list[tuple[int, int]] | None:
         """Offsets from an index file, or None when it is absent, damaged or of another file."""
         try:
@@ -116,7 +125,7 @@ class Records:
                 whole = os.fstat(handle).st_size == INDEX_HEADER.size + WORD * (count + 1)
                 if not (fresh and whole):
                     return None
-                self._check_count(count, path, int(path.name.split(".")[0]))
+                self._check_count(count, path, class_id)
                 places = [INDEX_HEADER.size + WORD * int(i) for i in images]
                 return [struct.unpack("<QQ", os.pread(handle, 2 * WORD, at)) for at in places]
         except OSError:

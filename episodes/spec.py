@@ -89,6 +89,19 @@ def load_spec(folder: str | Path) -> SourceSpec:
         raise InputError(f"the folder holds no {SPEC_FILE}.", path.parent, remedy) from None
     except (OSError, ValueError) as error:
         raise InputError(f"is not readable as JSON ({error}).", path, REMEDY) from error
+    return parse_spec(raw, path)
+
+
+def parse_spec(raw: Any, path: Path) -> SourceSpec:
+    """The specification in a JSON object of the official form.
+
+    Args:
+        raw: the parsed JSON.
+        path: the file that holds it; its folder becomes the specification's.
+
+    Raises:
+        InputError: it is not a specification, or contradicts itself.
+    """
     kind = raw.get("__class__") if isinstance(raw, dict) else None
     if kind not in KINDS:
         raise InputError(f"is of kind {kind!r}, not one of {', '.join(KINDS)}.", path, REMEDY)

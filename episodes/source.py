@@ -1,0 +1,85 @@
+"""Where the encoded images of a source are: records, the TFDS layout, or a folder of images."""
+
+from pathlib import Path
+from typing import Protocol
+
+from episodes.faults import InputError
+from episodes.folder import FolderImages, parse_own_source
+from episodes.plan import Integers
+from episodes.protocol import Split
+from episodes.records import Records
+from episodes.spec import SPEC_FILE, SourceSpec, load_spec
+from episodes.tfds import TfdsRecords, find_tfds, load_tfds
+
+
+class Source(Protocol):
+    """The encoded images of one source, whatever files they lie in."""
+
+    @property
+    def spec(self) -> SourceSpec:
+        """Classes, splits and images per class."""
+
+    def read(self, class_id: int, images: Integers) -> list[tuple[bytes, int | None]]:
+        """Encoded image and stored label (None when there is none) of images of one class.
+
+        Args:
+            class_id: absolute in the source.
+            images: numbers of the images in the class.
+
+        Raises:
+            InputError: a file is missing or damaged.
+        """
+
+    def locate(self, class_id: int, image: int) -> str:
+        """Where an image lies, for messages."""
+
+
+def open_source(records: str | Path, source: str, split: Split) -> Source:
+    """The images of a source.
+
+    Args:
+        records: the folder that holds a folder per source, or a TFDS data folder, or the folder
+            `meta_dataset` in one. Where both layouts are present, converted records win.
+        source: a folder's name, or `name=folder` for a folder of class folders of images.
+        split: the split whose files must all be there.
+
+    Raises:
+        InputError: the source is missing or broken.
+    """
+    own = parse_own_source(source)
+    if own is not None:
+        return FolderImages(*own)
+    layout = _find_tfds(Path(records), source)
+    if layout is not None:
+        return TfdsRecords(load_tfds(layout, source), split)
+    return Records(_named_spec(Path(records) / source), split)
+
+
+def find_spec(records: str | Path, source: str) -> SourceSpec:
+    """The specification of a source as `open_source` finds it; class files may be missing.
+
+    Raises:
+        InputError: the source is missing or its specification is broken.
+    """
+    own = parse_own_source(source)
+    if own is not None:
+        return FolderImages(*own).spec
+    layout = _find_tfds(Path(records), source)
+    if layout is not None:
+        return load_tfds(layout, source).spec
+    return _named_spec(Path(records) / source)
+
+
+def _find_tfds(records: Path, source: str) -> Path | None:
+    return None if (records / source / SPEC_FILE).exists() else find_tfds(records, source)
+
+
+def _named_spec(folder: Path) -> SourceSpec:
+    spec = load_spec(folder)
+    if spec.name != folder.name:
+        raise InputError(
+            f"holds the source '{spec.name}', not '{folder.name}'.",
+            folder,
+            "Name the folder after the source in its dataset_spec.json.",
+        )
+    return spec
