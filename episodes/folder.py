@@ -144,7 +144,7 @@ def list_folder(folder: Path) -> tuple[list[ClassFolder], list[InputError]]:
     if strays:
         faults.append(
             InputError(
-                f"{len(strays)} entries are not JPEG, PNG, GIF or BMP images in a class folder: "
+                f"not JPEG, PNG, GIF or BMP images in a class folder: "
                 f"{_enumerate(strays, folder)}.",
                 folder,
                 f"Convert, move or remove them. Splits go into {SPLITS_FILE}, names are UTF-8.",
@@ -154,8 +154,8 @@ def list_folder(folder: Path) -> tuple[list[ClassFolder], list[InputError]]:
     if small:
         faults.append(
             InputError(
-                f"{len(small)} class folders hold fewer than 2 images, so they cannot be in an "
-                f"episode: {_enumerate(small, folder)}.",
+                f"class folders with fewer than 2 images, which cannot be in an episode: "
+                f"{_enumerate(small, folder)}.",
                 folder,
                 "Add images or remove the folders.",
             )
@@ -250,6 +250,27 @@ def choose_splits(folder: Path, names: Sequence[str]) -> list[list[int]]:
 # ---- the source ------------------------------------------------------------------------------
 
 
+def arrange(
+    name: str, folder: Path, listed: Sequence[ClassFolder]
+) -> tuple[SourceSpec, list[ClassFolder]]:
+    """The specification of the listed class folders, and the folders in the order of class ids.
+
+    Raises:
+        InputError: `splits.json` is broken.
+    """
+    splits = choose_splits(folder, [one.path.name for one in listed])
+    classes = [listed[place] for split in splits for place in split]
+    starts = np.cumsum([0, *map(len, splits)]).tolist()
+    spec = SourceSpec(
+        name=name,
+        folder=folder,
+        class_names=tuple(one.path.name for one in classes),
+        images_per_class=tuple(one.images for one in classes),
+        split_classes={split: range(*starts[i : i + 2]) for i, split in enumerate(Split)},
+    )
+    return spec, classes
+
+
 class FolderImages:
     """The images of a folder of class folders as a source without hierarchy.
 
@@ -266,16 +287,7 @@ class FolderImages:
         if faults:
             what = " ".join(fault.what for fault in faults)
             raise InputError(what, folder, " ".join(fault.remedy for fault in faults))
-        splits = choose_splits(folder, [one.path.name for one in listed])
-        self._classes = [listed[place] for split in splits for place in split]
-        starts = np.cumsum([0, *map(len, splits)]).tolist()
-        self.spec = SourceSpec(
-            name=name,
-            folder=folder,
-            class_names=tuple(one.path.name for one in self._classes),
-            images_per_class=tuple(one.images for one in self._classes),
-            split_classes={split: range(starts[i], starts[i + 1]) for i, split in enumerate(Split)},
-        )
+        self.spec, self._classes = arrange(name, folder, listed)
 
     def read(self, class_id: int, images: Integers) -> list[tuple[bytes, int | None]]:
         """The bytes of some images of one class; files store no label.

@@ -49,7 +49,7 @@ def open_source(records: str | Path, source: str, split: Split) -> Source:
     own = parse_own_source(source)
     if own is not None:
         return FolderImages(*own)
-    layout = _find_tfds(Path(records), source)
+    layout = find_layout(Path(records), source)
     if layout is not None:
         return TfdsRecords(load_tfds(layout, source), split)
     return Records(_named_spec(Path(records) / source), split)
@@ -64,13 +64,14 @@ def find_spec(records: str | Path, source: str) -> SourceSpec:
     own = parse_own_source(source)
     if own is not None:
         return FolderImages(*own).spec
-    layout = _find_tfds(Path(records), source)
+    layout = find_layout(Path(records), source)
     if layout is not None:
         return load_tfds(layout, source).spec
     return _named_spec(Path(records) / source)
 
 
-def _find_tfds(records: Path, source: str) -> Path | None:
+def find_layout(records: Path, source: str) -> Path | None:
+    """The folder of a source in the TFDS layout; None where it lies in converted records."""
     return None if (records / source / SPEC_FILE).exists() else find_tfds(records, source)
 
 

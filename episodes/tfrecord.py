@@ -114,6 +114,29 @@ def scan_offsets(path: Path) -> list[int]:
     return offsets
 
 
+def walk_payloads(path: Path) -> Iterator[bytes | None]:
+    """Every payload in order, None where its checksum fails; one record is in memory at a time.
+
+    Raises:
+        InputError: the file cannot be read, a record is cut off or a length fails its checksum:
+            what follows cannot be found.
+    """
+    try:
+        with path.open("rb", buffering=1 << 20) as file:
+            size, position, record = os.fstat(file.fileno()).st_size, 0, 0
+            while position < size:
+                length = _payload_length(file.read(HEADER.size), path, record)
+                position += length + FRAMING_BYTES
+                if position > size:
+                    raise truncated(path, record)
+                payload, footer = file.read(length), file.read(FOOTER.size)
+                yield payload if FOOTER.unpack(footer)[0] == masked_crc(payload) else None
+                record += 1
+    except OSError as error:
+        remedy = "Check the file, its permissions and its disk."
+        raise InputError(f"cannot be read: {error.strerror}.", path, remedy) from error
+
+
 def truncated(path: Path, record: int) -> InputError:
     return InputError(f"the file ends inside record {record}: it is truncated.", path, REMEDY)
 
