@@ -16,6 +16,7 @@ beside the class folders (a licence, a read-me) are left alone, unless they are 
 else that is out of place is refused: nothing is skipped in silence.
 """
 
+import hashlib
 import json
 import os
 import re
@@ -301,6 +302,25 @@ class FolderImages:
     def locate(self, class_id: int, image: int) -> str:
         """The file of an image, for messages."""
         return str(self._classes[class_id].image_file(image))
+
+    def fingerprint(self) -> str:
+        """Sixteen hexadecimal digits that change when a class or an image file does.
+
+        Files are told apart by name, size and time of modification.
+
+        Raises:
+            InputError: a file is missing.
+        """
+        digest = hashlib.sha256()
+        try:
+            for one in self._classes:
+                digest.update(f"{one.path.name}/{one.images}/".encode() + one.packed)
+                for image in range(one.images):
+                    stamp = one.image_file(image).stat()
+                    digest.update(f"{stamp.st_size} {stamp.st_mtime_ns}\n".encode())
+        except OSError as error:
+            raise InputError(f"cannot be read: {error.strerror}.", error.filename) from error
+        return digest.hexdigest()[:16]
 
 
 def _read_file(path: Path) -> bytes:

@@ -67,8 +67,8 @@ class ImageReader:
             raise InputError(f"unknown image rule '{rule}'.", remedy=f"Known: {IMAGE_RULES}.")
         self.split = Split.parse(split)
         self.size, self.rule = size, rule
-        self._source = open_source(records, source, self.split)
-        self.spec = self._source.spec
+        self.encoded = open_source(records, source, self.split)
+        self.spec = self.encoded.spec
 
     def read(self, class_ids: Integers, images: Integers) -> Tensor:
         """Images in the order asked for; each class file is opened once.
@@ -86,14 +86,14 @@ class ImageReader:
         pixels = np.empty((len(images), 3, self.size, self.size), dtype=np.float32)
         for class_id in np.unique(class_ids):
             places = np.flatnonzero(class_ids == class_id)
-            encoded = self._source.read(int(class_id), images[places])
+            encoded = self.encoded.read(int(class_id), images[places])
             for place, (image, _) in zip(places, encoded, strict=True):
                 try:
                     pixels[place] = load_image(image, self.size)
                 except ValueError as error:
                     raise InputError(
                         f"the image does not decode: {error}.",
-                        self._source.locate(int(class_id), int(images[place])),
+                        self.encoded.locate(int(class_id), int(images[place])),
                         "Convert or copy it again.",
                     ) from error
         return torch.from_numpy(pixels)

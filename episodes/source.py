@@ -12,7 +12,7 @@ from episodes.spec import SPEC_FILE, SourceSpec, load_spec
 from episodes.tfds import TfdsRecords, find_tfds, load_tfds
 
 
-class Source(Protocol):
+class EncodedImages(Protocol):
     """The encoded images of one source, whatever files they lie in."""
 
     @property
@@ -34,7 +34,7 @@ class Source(Protocol):
         """Where an image lies, for messages."""
 
 
-def open_source(records: str | Path, source: str, split: Split) -> Source:
+def open_source(records: str | Path, source: str, split: Split) -> EncodedImages:
     """The images of a source.
 
     Args:

@@ -5,6 +5,7 @@ says where each class starts and holds the official specification. A shard is a 
 a class file, and is read as one. Source: facts of the official format, section 7.
 """
 
+import hashlib
 import json
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
@@ -185,7 +186,7 @@ class TfdsRecords:
     """
 
     def __init__(self, layout: TfdsLayout, split: Split) -> None:
-        self.spec, self._layout = layout.spec, layout
+        self.spec, self.split, self._layout = layout.spec, split, layout
         self._class_ids = {label: k for k, label in enumerate(layout.stored_labels)}
         paths = tuple(layout.shard_file(shard) for shard in range(layout.shards))
         lengths = tuple(stop - start for start, stop in pairwise(layout.shard_starts))
@@ -220,6 +221,25 @@ class TfdsRecords:
         """The shard and record of an image, for messages."""
         shards, places = self._places(class_id, np.asarray([image]))
         return self._shards.locate(int(shards[0]), int(places[0]))
+
+    def fingerprint(self) -> str:
+        """Sixteen hexadecimal digits that change when the layout or a shard of the split does.
+
+        Shards are told apart by size and time of modification.
+
+        Raises:
+            InputError: a file is missing.
+        """
+        digest = hashlib.sha256()
+        try:
+            for name in (INFO_FILE, METADATA_FILE):
+                digest.update((self._layout.folder / name).read_bytes())
+            for shard in self._layout.shards_of(self.split):
+                stamp = self._layout.shard_file(shard).stat()
+                digest.update(f"{stamp.st_size} {stamp.st_mtime_ns}\n".encode())
+        except OSError as error:
+            raise InputError(f"cannot be read: {error.strerror}.", error.filename) from error
+        return digest.hexdigest()[:16]
 
     def _places(self, class_id: int, images: Integers) -> tuple[Integers, Integers]:
         """[n] shard of each image, and [n] its number there."""

@@ -303,6 +303,25 @@ def test_a_file_that_went_away_is_named(tmp_path):
         source.read(0, np.arange(6))
 
 
+def test_a_fingerprint_follows_the_files(tmp_path):
+    folder = make_folder(tmp_path / "own", classes=3)
+
+    def fingerprint():
+        return open_source("", source_of(folder), Split.TEST).fingerprint()
+
+    seen = [fingerprint(), fingerprint()]
+    assert seen[0] == seen[1]
+    os.utime(folder / "class 01" / "a.jpg", ns=(1, 1))
+    seen.append(fingerprint())
+    (folder / "class 01" / "b.png").rename(folder / "class 01" / "c.png")
+    seen.append(fingerprint())
+    (folder / "splits.json").write_text(
+        json.dumps({"train": [], "valid": [], "test": ["class 00", "class 01", "class 02"]})
+    )
+    seen.append(fingerprint())
+    assert len(set(seen)) == 4
+
+
 # ---- size ------------------------------------------------------------------------------------
 
 

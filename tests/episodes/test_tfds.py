@@ -1,6 +1,7 @@
 """The TFDS layout gives the episodes of converted records, image for image."""
 
 import json
+import os
 import shutil
 
 import numpy as np
@@ -113,6 +114,19 @@ def test_converted_records_win_over_tfds(data_dir, miniature, tmp_path):
     (tmp_path / "meta_dataset").symlink_to(data_dir / "meta_dataset")
     assert find_spec(tmp_path, "dtd").folder == tmp_path / "dtd"
     assert find_spec(tmp_path, "omniglot").folder != tmp_path / "omniglot"
+
+
+def test_a_fingerprint_follows_the_shards_of_its_split(copied):
+    records, folder = copied
+
+    def fingerprints():
+        return [open_source(records, "dtd", split).fingerprint() for split in Split]
+
+    before = fingerprints()
+    assert fingerprints() == before
+    os.utime(next(folder.glob("*-00002-of-00003")), ns=(1, 1))
+    train, _, test = fingerprints()
+    assert train == before[0] and test != before[2]
 
 
 # ---- faults ----------------------------------------------------------------------------------
