@@ -64,12 +64,12 @@ def test_unusable_input_is_an_error(tmp_path):
 
 def test_an_interrupted_check_leaves_at_once(miniature, tmp_path):
     """A real process and its workers, interrupted as by Ctrl-C in a terminal."""
-    shutil.copytree(miniature / "dtd", tmp_path / "dtd")
-    big = tmp_path / "dtd" / "0.tfrecords"
-    big.write_bytes(big.read_bytes() * 300)
-    for class_id in range(1, 26):
-        (tmp_path / "dtd" / f"{class_id}.tfrecords").unlink()
-        os.link(big, tmp_path / "dtd" / f"{class_id}.tfrecords")
+    shutil.copytree(miniature / "quickdraw", tmp_path / "quickdraw")
+    big = tmp_path / "quickdraw" / "0.tfrecords"
+    big.write_bytes(big.read_bytes() * 3000)  # half a minute of decoding
+    for other in set(tmp_path.glob("quickdraw/*.tfrecords")) - {big}:
+        other.unlink()
+        os.link(big, other)
     program = (
         "import sys\n"
         "from pathlib import Path\n"

@@ -155,8 +155,11 @@ def test_composed_and_decomposed_names_sort_alike():
 
 def test_training_batches(flowers):
     images = LabelledImages("", source_of(flowers), "train", size=8)
-    assert images.num_classes == 28 and len(images) == 28 * 6
-    assert images[len(images) - 1][1] == 27
+    assert len(images.class_names) == 28 and len(images) == 28 * 6
+    last = np.asarray([len(images) - 1])
+    class_ids, numbers = images.locate(last)
+    assert (images.labels(last)[0], class_ids[0], numbers[0]) == (27, 27, 5)
+    assert images.reader.read(class_ids, numbers).shape == (1, 3, 8, 8)
 
 
 # ---- splits ----------------------------------------------------------------------------------
