@@ -24,7 +24,7 @@ def spread(
         jobs: processes; 1 works in this one.
 
     Raises:
-        InputError: a process was killed from outside.
+        InputError: a process died, killed for its memory for example.
     """
     if min(jobs, len(tasks)) <= 1:
         yield from ((place, function(task)) for place, task in enumerate(tasks))
@@ -41,7 +41,7 @@ def spread(
             for done in as_completed(places):
                 yield places.pop(done), done.result()
         except BrokenProcessPool as error:
-            what = "a working process was killed from outside."
+            what = "a working process died."
             raise InputError(what, remedy="Free memory, or use fewer --jobs.") from error
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
