@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from graphlib import CycleError, TopologicalSorter
 
 from episodes.faults import InputError
 
@@ -31,21 +32,21 @@ class Ontology:
         Raises:
             InputError: a child is missing from the graph, or the graph has a cycle.
         """
+        for node, below in self.children.items():
+            for child in below:
+                if child not in self.children:
+                    raise InputError(
+                        f"node {child} of the class hierarchy, a child of {node}, is not in the "
+                        f"graph of its split."
+                    )
         reached: dict[str, frozenset[str]] = {}
-        path: set[str] = set()
-
-        def span(node: str) -> frozenset[str]:
-            if node in reached:
-                return reached[node]
-            if node not in self.children or node in path:
-                fault = "is in a cycle" if node in path else "is not in the graph of its split"
-                raise InputError(f"node {node} of the class hierarchy {fault}.")
-            path.add(node)
-            below = self.children[node]
-            spans = frozenset().union(*map(span, below)) if below else frozenset([node])
-            path.discard(node)
-            reached[node] = spans
-            return spans
-
+        try:
+            for node in TopologicalSorter(self.children).static_order():  # children first
+                spans = [reached[child] for child in self.children[node]]
+                reached[node] = frozenset().union(*spans) if spans else frozenset([node])
+        except CycleError as error:
+            raise InputError(
+                f"node {error.args[1][0]} of the class hierarchy is in a cycle."
+            ) from None
         inner = sorted(node for node, below in self.children.items() if below)
-        return {node: tuple(sorted(span(node))) for node in inner}
+        return {node: tuple(sorted(reached[node])) for node in inner}

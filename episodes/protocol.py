@@ -2,8 +2,16 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from enum import StrEnum
+from functools import cached_property
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any
+
+import yaml
 
 from episodes.faults import InputError, unknown_name
 
@@ -67,6 +75,10 @@ class EpisodeProtocol:
             keeps 113 of ImageNet's training nodes).
         ignore_dag, ignore_bilevel: sample classes uniformly, without the source's hierarchy.
         ignore_hierarchy_probability: chance that one episode ignores it.
+        max_classes: only the first so many classes of the split are sampled. Other splits keep
+            their classes (the official restriction moves the later ones: facts, section 1.4).
+        train_sources, valid_sources, test_sources: where the benchmark draws each split's
+            episodes. Any other source can be sampled by name.
     """
 
     name: str = "md-v1"
@@ -86,22 +98,41 @@ class EpisodeProtocol:
     ignore_dag: bool = False
     ignore_bilevel: bool = False
     ignore_hierarchy_probability: float = 0.0
+    max_classes: int | None = None
+    train_sources: tuple[str, ...] = (
+        "ilsvrc_2012",
+        "aircraft",
+        "cu_birds",
+        "omniglot",
+        "quickdraw",
+        "vgg_flower",
+        "dtd",
+        "fungi",
+    )
+    valid_sources: tuple[str, ...] = ("ilsvrc_2012",)
+    test_sources: tuple[str, ...] = SOURCES
 
     def __post_init__(self) -> None:
-        """Raises InputError when a rule cannot be obeyed."""
-        counts = {"ways": self.ways, "queries": self.queries, "min_ways": self.min_ways}
-        for field, value in counts.items():
+        """Raises InputError when a rule has the wrong type or cannot be obeyed."""
+        for field in fields(self):
+            rule = _typed(field.name, getattr(self, field.name), field.default, self.name)
+            object.__setattr__(self, field.name, rule)
+        for name in POSITIVE:
+            value = getattr(self, name)
             if value is not None and value < 1:
-                raise InputError(f"{field} is {value}.", self.name, "It must be at least 1.")
-        if self.min_ways > self.max_ways:
-            raise InputError(
-                f"min_ways {self.min_ways} exceeds max_ways {self.max_ways}.", self.name
-            )
-        low, high = self.shot_range
-        if low < 1 or high < low:
+                raise InputError(f"{name} is {value}.", self.name, "It must be at least 1.")
+        for low, high in RANGES:
+            least, greatest = getattr(self, low), getattr(self, high)
+            if least > greatest:
+                raise InputError(f"{low} {least} exceeds {high} {greatest}.", self.name)
+        fewest, most = self.shot_range
+        if fewest < 1 or most < fewest:
             raise InputError(f"shots {self.shots} is not a range of 1 or more.", self.name)
         if not 0.0 <= self.ignore_hierarchy_probability <= 1.0:
             raise InputError("ignore_hierarchy_probability is outside 0 to 1.", self.name)
+        for split in Split:
+            if len(set(self.sources(split))) < len(self.sources(split)):
+                raise InputError(f"{split}_sources names one twice.", self.name)
 
     @property
     def shot_range(self) -> tuple[int, int]:
@@ -110,25 +141,206 @@ class EpisodeProtocol:
             return (1, 1)
         return (self.shots, self.shots) if isinstance(self.shots, int) else self.shots
 
-    @property
+    def sources(self, split: Split | str) -> tuple[str, ...]:
+        """The sources of the benchmark that have classes in this split, in its order."""
+        of_split = {
+            Split.TRAIN: self.train_sources,
+            Split.VALID: self.valid_sources,
+            Split.TEST: self.test_sources,
+        }
+        return of_split[Split.parse(split)]
+
+    @cached_property
     def hash(self) -> str:
-        """Sixteen hexadecimal digits that change with any rule."""
-        canonical = json.dumps(asdict(self), sort_keys=True)
+        """Sixteen hexadecimal digits that change with any rule.
+
+        Rules that came after the first release count only where they differ from their
+        defaults, so that protocols which do not use them kept their hashes and episodes.
+        """
+        defaults = {field.name: field.default for field in fields(self)}
+        rules = {
+            name: value
+            for name, value in asdict(self).items()
+            if name not in LATER_RULES or value != defaults[name]
+        }
+        canonical = json.dumps(rules, sort_keys=True)
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
-PROTOCOLS = {"md-v1": EpisodeProtocol()}
-"""Protocols by name."""
+LATER_RULES = ("max_classes", "train_sources", "valid_sources", "test_sources")
+POSITIVE = (
+    "version",
+    "ways",
+    "queries",
+    "min_ways",
+    "max_queries",
+    "max_support",
+    "max_support_per_class",
+    "max_leaves",
+    "max_classes",
+)
+RANGES = (("min_ways", "max_ways"), ("min_log_weight", "max_log_weight"))
 
 
-def find_protocol(protocol: EpisodeProtocol | str) -> EpisodeProtocol:
-    """A protocol given as itself or by its name.
+def _typed(name: str, value: Any, default: object, protocol: str) -> Any:
+    """A rule in the type of its default, so that equal rules have equal hashes.
 
     Raises:
-        InputError: no protocol has this name.
+        InputError: it has another type.
+    """
+    if name == "shots" and isinstance(value, list | tuple) and len(value) == 2:
+        return tuple(_typed("an end of shots", end, 1, protocol) for end in value)
+    if value is None and default is None:
+        return None
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    match default:
+        case bool():
+            wanted = "true or false"
+            if isinstance(value, bool):
+                return value
+        case float():
+            wanted = "a finite number"
+            if is_number and math.isfinite(value):
+                return float(value)
+        case str():
+            wanted = "a text"
+            if isinstance(value, str) and value.strip():
+                return value
+        case tuple():
+            wanted = "a list of names"
+            if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
+                return tuple(value)
+        case _:
+            wanted = "a whole number"
+            if is_number and isinstance(value, Integral):
+                return int(value)
+    raise InputError(f"{name} is {value!r}, not {wanted}.", protocol)
+
+
+def _fixed(name: str, ways: int, shots: int, queries: int) -> EpisodeProtocol:
+    """So many ways and shots, classes drawn uniformly from all that have enough images."""
+    return EpisodeProtocol(
+        name=name,
+        ways=ways,
+        shots=shots,
+        queries=queries,
+        min_examples_in_class=shots + queries,
+        ignore_dag=True,
+        ignore_bilevel=True,
+    )
+
+
+MD_V2 = EpisodeProtocol(
+    name="md-v2",
+    train_sources=(
+        "ilsvrc_2012_v2",
+        "aircraft",
+        "cu_birds",
+        "omniglot",
+        "quickdraw",
+        "dtd",
+        "fungi",
+    ),
+    valid_sources=("fungi", "aircraft", "quickdraw", "omniglot", "mscoco", "cu_birds", "dtd"),
+    test_sources=(
+        "aircraft",
+        "cu_birds",
+        "dtd",
+        "fungi",
+        "mscoco",
+        "omniglot",
+        "quickdraw",
+        "traffic_sign",
+    ),
+)
+
+PROTOCOLS = {
+    protocol.name: protocol
+    for protocol in (
+        EpisodeProtocol(),
+        MD_V2,
+        _fixed("5w1s", ways=5, shots=1, queries=15),
+        _fixed("5w5s", ways=5, shots=5, queries=15),
+        EpisodeProtocol(name="vary5shot", shots=5),
+    )
+}
+"""Protocols by name.
+
+`md-v1` and `md-v2` are the two editions of the benchmark (facts, sections 3.2, 4.5 and 4.9): the
+same rules, other sources. `5w1s` and `5w5s` are its fixed setup, 15 queries per class (section
+3.2), which has no use for a hierarchy; classes with too few images are left out. `vary5shot`
+draws the ways and fixes the shots, as SUR and URL do.
+"""
+
+
+def find_protocol(protocol: EpisodeProtocol | str | Path) -> EpisodeProtocol:
+    """A protocol given as itself, by its name, or as the path of a YAML file.
+
+    Raises:
+        InputError: no protocol has this name, or the file is not a protocol.
     """
     if isinstance(protocol, EpisodeProtocol):
         return protocol
+    if isinstance(protocol, Path) or protocol.endswith((".yaml", ".yml")):
+        return read_protocol(Path(protocol))
     if protocol not in PROTOCOLS:
-        raise unknown_name("protocol", protocol, PROTOCOLS)
+        fault = unknown_name("protocol", protocol, PROTOCOLS)
+        remedy = f"{fault.remedy} Or give the path of a .yaml file."
+        raise InputError(fault.what, remedy=remedy)
     return PROTOCOLS[protocol]
+
+
+def read_protocol(path: Path) -> EpisodeProtocol:
+    """A protocol of the user's own, e.g.
+
+        name: 10w3s
+        base: 5w5s      # a preset; md-v1 when absent
+        ways: 10
+        shots: 3
+
+    Raises:
+        InputError: the file is missing, is not a flat YAML mapping with a new name, or has an
+            unknown or impossible rule.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}.", path) from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InputError(f"is not YAML: {' '.join(str(error).split())}.", path) from error
+    if not isinstance(content, dict):
+        raise InputError("is not a mapping of rules to values.", path)
+    rules = {str(key).replace("-", "_"): value for key, value in content.items()}
+    base = str(rules.pop("base", "md-v1"))
+    if base not in PROTOCOLS:
+        fault = unknown_name("base", base, PROTOCOLS)
+        raise InputError(fault.what, path, fault.remedy)
+    if "name" not in rules:
+        raise InputError("has no name.", path, "Add one: it is stored with every result.")
+    if str(rules["name"]) in PROTOCOLS:
+        what = f"takes the name of the preset '{rules['name']}'."
+        raise InputError(what, path, "Give it another name: it is stored with every result.")
+    return parse_protocol(rules, path, PROTOCOLS[base])
+
+
+def parse_protocol(
+    rules: Mapping[str, Any], where: str | Path, base: EpisodeProtocol | None = None
+) -> EpisodeProtocol:
+    """A protocol from plain values; rules that are absent are those of the base (md-v1).
+
+    Args:
+        rules: as in `EpisodeProtocol`; lists may stand for tuples.
+        where: they come from, for error messages.
+
+    Raises:
+        InputError: a rule is unknown, has the wrong type or cannot be obeyed.
+    """
+    known = [field.name for field in fields(EpisodeProtocol)]
+    for name in rules:
+        if name not in known:
+            fault = unknown_name("rule", name, known)
+            raise InputError(fault.what, where, fault.remedy)
+    try:
+        return replace(base or EpisodeProtocol(), **rules)
+    except InputError as error:
+        raise InputError(error.what, where, error.remedy) from None

@@ -8,7 +8,7 @@ Source: Triantafillou et al. 2020, section 3.2; order of the draws from the offi
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.random import MT19937, RandomState, SeedSequence
@@ -92,7 +92,16 @@ def compute_num_queries(class_sizes: Integers, protocol: EpisodeProtocol) -> int
 
 
 def sample_support_size(rng: RandomState, remaining: Integers, protocol: EpisodeProtocol) -> int:
-    """The size of the whole support set, from a random share of what the classes can give."""
+    """The size of the whole support set, from a random share of what the classes can give.
+
+    Raises:
+        InputError: the bound on that size does not leave every class an image.
+    """
+    if len(remaining) > protocol.max_support:
+        raise InputError(
+            f"{len(remaining)} ways do not fit in a support set of {protocol.max_support}.",
+            remedy="Raise max_support or lower max_ways.",
+        )
     share = rng.uniform()
     contribution = np.minimum(protocol.max_support_per_class, remaining)
     # 1 is added before the floor, as in the official code: rounding makes a difference.
@@ -158,7 +167,9 @@ def sample_images(rng: RandomState, population: int, count: int) -> Integers:
     cost does not grow with the class (QuickDraw has 300,000 images in one), and every image
     is as likely wherever it lies in its file.
     """
-    picks = rng.randint(np.arange(count), population, dtype=np.int64)
+    picks: Integers = rng.randint(np.arange(count), population, dtype=np.int64)
+    if len(set(picks.tolist())) == count <= int(picks.min(initial=population)):
+        return picks  # no place is touched twice
     moved: dict[int, int] = {}
     chosen = np.empty(count, dtype=np.int64)
     for place, pick in enumerate(picks.tolist()):
@@ -178,6 +189,17 @@ def episode_generator(
     key = f"{protocol.hash}/{source}/{split.value}/{seed}/{index}"
     entropy = int.from_bytes(hashlib.sha256(key.encode()).digest(), "little")
     return RandomState(MT19937(SeedSequence(entropy)))
+
+
+def official_generators(seed: int) -> Iterator[RandomState]:
+    """The generators of an official run, one per sampler in the order of their making.
+
+    `describe` with one of these gives the episodes of the official code, which has one seed
+    for the whole run (facts, section 3.1).
+    """
+    run = RandomState(seed)
+    while True:
+        yield RandomState(run.randint(0, 2**32, dtype=np.uint32))
 
 
 # ---- the episode -----------------------------------------------------------------------------
@@ -208,14 +230,15 @@ class EpisodeSampler:
         self.class_sizes: Integers = np.asarray(spec.images_in_split(self.split), dtype=np.int64)
         self.eligible = [
             class_id
-            for class_id, size in enumerate(self.class_sizes)
+            for class_id, size in enumerate(self.class_sizes[: self._classes_kept()])
             if size >= self.protocol.min_examples_in_class
         ]
         fewest = max(self.protocol.min_ways, self.protocol.ways or 0)
         if len(self.eligible) < fewest:
             raise self._refusal(
                 f"has {len(self.eligible)} classes of at least "
-                f"{self.protocol.min_examples_in_class} images, but {fewest} are needed."
+                f"{self.protocol.min_examples_in_class} images, but {fewest} are needed.",
+                "Choose another split, or lower ways and min_ways.",
             )
         self.nodes = self._eligible_nodes() if self._uses_dag else []
         if self._uses_bilevel:
@@ -231,6 +254,20 @@ class EpisodeSampler:
 
     def _refusal(self, what: str, remedy: str = "") -> InputError:
         return InputError(f"the {self.split} split {what}", self.spec.name, remedy)
+
+    def _classes_kept(self) -> int:
+        """How many classes of the split may be sampled: its first `max_classes`, or all."""
+        count, most = len(self.class_sizes), self.protocol.max_classes
+        if most is None:
+            return count
+        if self._uses_dag or self._uses_bilevel:
+            hierarchy = "ignore_dag" if self._uses_dag else "ignore_bilevel"
+            raise self._refusal(
+                "is sampled by its hierarchy.", f"Set {hierarchy} to restrict its classes."
+            )
+        if most > count:
+            raise self._refusal(f"has {count} classes, fewer than max_classes {most}.")
+        return most
 
     def _eligible_nodes(self) -> list[list[int]]:
         """Relative class ids under each node that spans a fit number of eligible classes."""
@@ -319,8 +356,8 @@ class EpisodeSampler:
             protocol_hash=self.protocol.hash,
             source=self.spec.name,
             split=self.split,
-            seed=seed,
-            index=index,
+            seed=int(seed),
+            index=int(index),
             class_ids=np.asarray([first + c for c, _, _ in description], dtype=np.int64),
             support_labels=np.repeat(labels, shots),
             support_images=np.concatenate(

@@ -3,9 +3,11 @@
 Source: facts of the official format, sections 1.3 to 1.6.
 """
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -41,6 +43,21 @@ class SourceSpec:
         """The TFRecord file of a class."""
         return self.folder / FILE_PATTERN.format(class_id)
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """Sixteen hexadecimal digits: equal where class ids, counts and splits mean the same.
+
+        The folder is no part of it: two people with the same records have the same fingerprint.
+        """
+        splits = {split.value: [ids.start, ids.stop] for split, ids in self.split_classes.items()}
+        content = [self.name, self.class_names, self.images_per_class, splits, self._hierarchy]
+        canonical = json.dumps(content, sort_keys=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+    @property
+    def _hierarchy(self) -> object:
+        return None
+
     def images_in_split(self, split: Split) -> tuple[int, ...]:
         """Images per class of a split, by relative class id."""
         ids = self.split_classes[split]
@@ -57,6 +74,10 @@ class BiLevelSpec(SourceSpec):
 
     superclass_sizes: Mapping[Split, tuple[int, ...]] = field(default_factory=dict)
 
+    @property
+    def _hierarchy(self) -> object:
+        return self.superclass_sizes
+
 
 @dataclass(frozen=True)
 class DagSpec(SourceSpec):
@@ -67,6 +88,10 @@ class DagSpec(SourceSpec):
     """
 
     ontology: Mapping[Split, Ontology] = field(default_factory=dict)
+
+    @property
+    def _hierarchy(self) -> object:
+        return {split: graph.spanned_leaves for split, graph in self.ontology.items()}
 
 
 def load_spec(folder: str | Path) -> SourceSpec:
@@ -87,7 +112,7 @@ def load_spec(folder: str | Path) -> SourceSpec:
     except FileNotFoundError:
         remedy = "Check that this is the folder of one source, converted to records."
         raise InputError(f"the folder holds no {SPEC_FILE}.", path.parent, remedy) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"is not readable as JSON ({error}).", path, REMEDY) from error
     return parse_spec(raw, path)
 
@@ -120,12 +145,31 @@ def parse_spec(raw: Any, path: Path) -> SourceSpec:
     return spec
 
 
-def _by_id(entries: Mapping[str, Any], count: int) -> list[Any]:
-    """Values of a JSON object with class ids as keys, in the order of the ids."""
-    values = {int(key): value for key, value in entries.items()}
-    if sorted(values) != list(range(count)):
-        raise InputError(f"numbers {len(values)} classes, but not 0 to {count - 1}.")
-    return [values[class_id] for class_id in range(count)]
+def _by_id(raw: dict[str, Any], entry: str, count: int) -> list[Any]:
+    """Values of a JSON object with ids as keys, in the order of the ids."""
+    keys = [str(number) for number in range(count)]
+    values: dict[str, Any] = raw[entry]
+    if values.keys() != set(keys):
+        what = f"{entry} has {len(values)} entries, which are not numbered 0 to {count - 1}"
+        raise InputError(f"{what}: the splits have {count} together.")
+    return [values[key] for key in keys]
+
+
+def _count(value: Any) -> int:
+    """A number of things; Python would also take 2.7, true or "3" for one."""
+    if type(value) is not int or value < 0:
+        raise TypeError(f"{value!r} is not a count")
+    return value
+
+
+def _counts(raw: dict[str, Any], entry: str) -> dict[Split, int]:
+    return {split: _count(raw[entry][split.name]) for split in Split}
+
+
+def _texts(values: Any) -> tuple[str, ...]:
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise TypeError(f"{values!r:.60} is not a list of names")
+    return tuple(values)
 
 
 def _contiguous(sizes: Mapping[Split, int]) -> dict[Split, range]:
@@ -137,59 +181,55 @@ def _contiguous(sizes: Mapping[Split, int]) -> dict[Split, range]:
 
 
 def _flat(raw: dict[str, Any], folder: Path) -> SourceSpec:
-    sizes = {split: int(raw["classes_per_split"][split.name]) for split in Split}
+    sizes = _counts(raw, "classes_per_split")
     count = sum(sizes.values())
     return SourceSpec(
-        name=str(raw["name"]),
+        name=raw["name"],
         folder=folder,
-        class_names=tuple(map(str, _by_id(raw["class_names"], count))),
-        images_per_class=tuple(map(int, _by_id(raw["images_per_class"], count))),
+        class_names=_texts(_by_id(raw, "class_names", count)),
+        images_per_class=tuple(map(_count, _by_id(raw, "images_per_class", count))),
         split_classes=_contiguous(sizes),
     )
 
 
 def _bilevel(raw: dict[str, Any], folder: Path) -> BiLevelSpec:
-    superclasses = _contiguous({s: int(raw["superclasses_per_split"][s.name]) for s in Split})
+    superclasses = _contiguous(_counts(raw, "superclasses_per_split"))
     total = superclasses[Split.TEST].stop
-    sizes = tuple(map(int, _by_id(raw["classes_per_superclass"], total)))
+    sizes = tuple(map(_count, _by_id(raw, "classes_per_superclass", total)))
     of_split = {split: sizes[ids.start : ids.stop] for split, ids in superclasses.items()}
     count = sum(sizes)
     return BiLevelSpec(
-        name=str(raw["name"]),
+        name=raw["name"],
         folder=folder,
-        class_names=tuple(map(str, _by_id(raw["class_names"], count))),
-        images_per_class=tuple(map(int, _by_id(raw["images_per_class"], count))),
+        class_names=_texts(_by_id(raw, "class_names", count)),
+        images_per_class=tuple(map(_count, _by_id(raw, "images_per_class", count))),
         split_classes=_contiguous({split: sum(sizes) for split, sizes in of_split.items()}),
         superclass_sizes=of_split,
     )
 
 
+def _graph(nodes: list[dict[str, Any]]) -> Ontology:
+    children = {node["wn_id"]: _texts(node["children_ids"]) for node in nodes}
+    _texts(list(children))
+    if len(children) < len(nodes):
+        raise InputError("a graph of split_subgraphs lists a node twice.")
+    return Ontology(children, {node["wn_id"]: str(node.get("words", "")) for node in nodes})
+
+
 def _dag(raw: dict[str, Any], folder: Path) -> DagSpec:
-    ontology = {
-        split: Ontology(
-            children={
-                node["wn_id"]: tuple(node["children_ids"])
-                for node in raw["split_subgraphs"][split.name]
-            },
-            words={
-                node["wn_id"]: str(node.get("words", ""))
-                for node in raw["split_subgraphs"][split.name]
-            },
-        )
-        for split in Split
-    }
+    ontology = {split: _graph(raw["split_subgraphs"][split.name]) for split in Split}
     _check_disjoint(ontology)
     sizes = {split: len(ontology[split].leaves) for split in Split}
-    names = tuple(map(str, _by_id(raw["class_names"], sum(sizes.values()))))
+    names = _texts(_by_id(raw, "class_names", sum(sizes.values())))
     images = []
     for split, ids in _contiguous(sizes).items():
         of_split = names[ids.start : ids.stop]
         if sorted(of_split) != list(ontology[split].leaves):
             found = f"class_names {ids.start} to {ids.stop - 1}"
             raise InputError(f"{found} are not the leaves of the {split} graph.")
-        images += [int(raw["images_per_class"][split.name][leaf]) for leaf in of_split]
+        images += [_count(raw["images_per_class"][split.name][leaf]) for leaf in of_split]
     return DagSpec(
-        name=str(raw["name"]),
+        name=raw["name"],
         folder=folder,
         class_names=names,
         images_per_class=tuple(images),
@@ -209,10 +249,10 @@ def _check_disjoint(ontology: Mapping[Split, Ontology]) -> None:
 
 
 def _check_consistent(spec: SourceSpec, path: Path) -> None:
+    if not isinstance(spec.name, str) or not spec.name:
+        raise InputError(f"names the source {spec.name!r}.", path, REMEDY)
     if not spec.class_names:
         raise InputError("has no classes.", path, REMEDY)
-    if min(spec.images_per_class) < 0:
-        raise InputError("has a class with a negative number of images.", path, REMEDY)
 
 
 KINDS: dict[str, Callable[[dict[str, Any], Path], SourceSpec]] = {
