@@ -9,7 +9,7 @@ from episodes.sampling import EpisodeSampler
 from episodes.spec import load_spec
 
 if TYPE_CHECKING:
-    from episodes.reader import Episode, EpisodeReader, ImageReader
+    from episodes.reader import Episode, EpisodeReader, ImageReader, PlannedReader
 
 __all__ = [
     "PROTOCOLS",
@@ -21,6 +21,7 @@ __all__ = [
     "EpisodeSampler",
     "ImageReader",
     "InputError",
+    "PlannedReader",
     "Split",
     "hash_plans",
     "load_spec",
@@ -29,7 +30,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Import torch only for the names that need it: plans and specifications do not."""
-    if name in ("Episode", "EpisodeReader", "ImageReader"):
+    if name in ("Episode", "EpisodeReader", "ImageReader", "PlannedReader"):
         from episodes import reader
 
         return getattr(reader, name)

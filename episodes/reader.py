@@ -10,6 +10,7 @@ from torch import Tensor
 from episodes.faults import InputError
 from episodes.images import IMAGE_RULES, load_image
 from episodes.plan import EpisodePlan, Integers
+from episodes.plan_file import PlanFile, read_plans
 from episodes.protocol import EpisodeProtocol, Split
 from episodes.sampling import EpisodeSampler
 from episodes.source import open_source
@@ -156,3 +157,39 @@ class EpisodeReader:
     def __getitem__(self, index: int) -> Episode:
         """Episode number `index`; the list has no end."""
         return self.read(self.plan(index))
+
+
+class PlannedReader(EpisodeReader):
+    """The episodes of a plan file: those and no others.
+
+    Args:
+        records, size, rule: as for `EpisodeReader`.
+        plans: a plan file, or its path; source, split, protocol and seed are the file's.
+
+    Raises:
+        InputError: the plan file is missing, damaged or changed, or names classes or images
+            that these records do not have.
+    """
+
+    def __init__(
+        self,
+        records: str | Path,
+        plans: PlanFile | str | Path,
+        size: int = 84,
+        rule: str = "official",
+    ) -> None:
+        file = plans if isinstance(plans, PlanFile) else read_plans(Path(plans))
+        file.check(load_spec(Path(records) / file.source))
+        super().__init__(records, file.source, file.split, file.protocol, file.seed, size, rule)
+        self.plans = file
+
+    def __len__(self) -> int:
+        return len(self.plans)
+
+    def plan(self, index: int) -> EpisodePlan:
+        """Episode number `index` of the file.
+
+        Raises:
+            InputError: the file holds fewer episodes.
+        """
+        return self.plans.plan(index)

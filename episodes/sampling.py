@@ -160,22 +160,29 @@ def sample_shots(
 # ---- images ----------------------------------------------------------------------------------
 
 
-def sample_images(rng: RandomState, population: int, count: int) -> Integers:
-    """`count` distinct image numbers below `population`, uniform over ordered draws.
+def sample_images(rng: RandomState, class_sizes: Integers, counts: Sequence[int]) -> list[Integers]:
+    """For each class, `count` distinct image numbers below its size, in random order.
 
-    The first steps of a Fisher–Yates shuffle, with only the touched places remembered: the
-    cost does not grow with the class (QuickDraw has 300,000 images in one), and every image
-    is as likely wherever it lies in its file.
+    The first steps of a Fisher–Yates shuffle of the whole class: every image is as likely,
+    wherever it lies in its file.
     """
-    picks: Integers = rng.randint(np.arange(count), population, dtype=np.int64)
-    if len(set(picks.tolist())) == count <= int(picks.min(initial=population)):
-        return picks  # no place is touched twice
+    places = np.concatenate([np.arange(count) for count in counts])
+    picks = rng.randint(places, np.repeat(class_sizes, counts), dtype=np.int64)
+    return [swap_in(part.tolist()) for part in np.split(picks, np.cumsum(counts)[:-1])]
+
+
+def swap_in(picks: list[int]) -> Integers:
+    """What lies in the first places of 0, 1, 2, … after place i was swapped with picks[i].
+
+    Only the touched places are remembered, so that the cost does not grow with the class
+    (QuickDraw has 300,000 images in one).
+    """
     moved: dict[int, int] = {}
-    chosen = np.empty(count, dtype=np.int64)
-    for place, pick in enumerate(picks.tolist()):
-        chosen[place] = moved.get(pick, pick)
+    chosen = []
+    for place, pick in enumerate(picks):
+        chosen.append(moved.get(pick, pick))
         moved[pick] = moved.get(place, place)
-    return chosen
+    return np.asarray(chosen, dtype=np.int64)
 
 
 def episode_generator(
@@ -344,13 +351,10 @@ class EpisodeSampler:
         """
         rng = episode_generator(self.protocol, self.spec.name, self.split, seed, index)
         description = self.describe(rng)
-        drawn = [
-            sample_images(rng, int(self.class_sizes[class_id]), shots + queries)
-            for class_id, shots, queries in description
-        ]
+        classes, shots, (queries, *_) = zip(*description, strict=True)
+        sizes = self.class_sizes[list(classes)]
+        drawn = sample_images(rng, sizes, [k + queries for k in shots])
         first = self.spec.split_classes[self.split].start
-        shots = [shots for _, shots, _ in description]
-        queries = description[0][2]
         labels = np.arange(len(description))
         return EpisodePlan(
             protocol_hash=self.protocol.hash,
@@ -358,7 +362,7 @@ class EpisodeSampler:
             split=self.split,
             seed=int(seed),
             index=int(index),
-            class_ids=np.asarray([first + c for c, _, _ in description], dtype=np.int64),
+            class_ids=np.asarray(classes, dtype=np.int64) + first,
             support_labels=np.repeat(labels, shots),
             support_images=np.concatenate(
                 [images[:k] for images, k in zip(drawn, shots, strict=True)]

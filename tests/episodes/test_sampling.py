@@ -240,7 +240,9 @@ def each_kind(tmp_path_factory):
 
 def test_every_image_is_equally_likely_wherever_it_lies():
     rng = RandomState(0)
-    counts = Counter(int(i) for _ in range(6000) for i in sample_images(rng, 12, 5))
+    counts = Counter(
+        int(i) for _ in range(6000) for i in sample_images(rng, np.array([12]), [5])[0]
+    )
     expected = 6000 * 5 / 12
     chi2 = sum((counts[i] - expected) ** 2 / expected for i in range(12))
     assert chi2 < 31.3  # 99.9 % point of chi-squared with 11 degrees of freedom
@@ -249,12 +251,12 @@ def test_every_image_is_equally_likely_wherever_it_lies():
 @given(st.integers(1, 400), st.data())
 def test_drawn_images_are_distinct(population, data):
     count = data.draw(st.integers(1, population))
-    drawn = sample_images(RandomState(count), population, count)
+    (drawn,) = sample_images(RandomState(count), np.array([population]), [count])
     assert len(set(drawn.tolist())) == count and drawn.min() >= 0 and drawn.max() < population
 
 
 def test_a_draw_of_the_whole_class_is_a_permutation():
-    assert sorted(sample_images(RandomState(5), 300, 300)) == list(range(300))
+    assert sorted(sample_images(RandomState(5), np.array([300]), [300])[0]) == list(range(300))
 
 
 # ---- refusals --------------------------------------------------------------------------------
