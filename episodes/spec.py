@@ -128,7 +128,7 @@ def parse_spec(raw: Any, path: Path) -> SourceSpec:
         InputError: it is not a specification, or contradicts itself.
     """
     kind = raw.get("__class__") if isinstance(raw, dict) else None
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise InputError(f"is of kind {kind!r}, not one of {', '.join(KINDS)}.", path, REMEDY)
     if raw.get("file_pattern", FILE_PATTERN) != FILE_PATTERN:
         found = raw["file_pattern"]
