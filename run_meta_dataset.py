@@ -15,6 +15,8 @@ from episodes.faults import InputError
 PROGRAM = "run_meta_dataset.py"
 COMMANDS: dict[str, str] = {
     "evaluate": "train or load backbones, evaluate heads, print the table (the default)",
+    "describe": "say what an evaluation will cost before it runs",
+    "plan": "write the episodes of an evaluation to a file, with their hash",
 }
 """Name of a file in `commands/` → what it does."""
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.filesize import decimal
+from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
@@ -64,6 +65,7 @@ def run(command: Command, console: Console) -> int:
         f"{command.episodes} episodes per source, {split} classes, "
         f"protocol {protocol.name} ({protocol.hash}), seed {command.seed}",
         highlight=False,
+        markup=False,
     )
     console.print(draw_table(workloads))
     console.print(
@@ -73,9 +75,9 @@ def run(command: Command, console: Console) -> int:
     )
     missing = [f"{work.source} {work.missing_files}" for work in workloads if work.missing_files]
     if missing:
-        console.print(f"Class files that are used but missing: {', '.join(missing)}.")
+        console.print(escape(f"Class files that are used but missing: {', '.join(missing)}."))
     if absent:
-        console.print(f"Not in {command.records}: {', '.join(absent)}.")
+        console.print(escape(f"Not in {command.records}: {', '.join(absent)}."))
     return 0
 
 
@@ -108,7 +110,7 @@ def draw_table(workloads: list[Workload]) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     for work in workloads:
         table.add_row(
-            work.source,
+            escape(work.source),
             said(work.ways),
             said(work.shots),
             f"{work.images:,}",

@@ -57,10 +57,13 @@ def run(command: Command, console: Console) -> int:
         )
     check_free(command.out, content.hash)
     write_plans(content, command.out)
-    console.print(f"{len(content)} episodes of {content.source} ({content.split}): {command.out}")
-    console.print(f"hash      {content.hash}", highlight=False)
-    console.print(f"protocol  {content.protocol.name} ({content.protocol.hash})", highlight=False)
-    console.print(f"records   {content.spec_fingerprint}", highlight=False)
+    lines = (
+        f"{len(content)} episodes of {content.source} ({content.split}): {command.out}",
+        f"hash      {content.hash}",
+        f"protocol  {content.protocol.name} ({content.protocol.hash})",
+        f"records   {content.spec_fingerprint}",
+    )
+    console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
     return 0
 
 

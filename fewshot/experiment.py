@@ -14,7 +14,7 @@ import tyro
 import yaml
 
 from episodes.faults import InputError, unknown_name
-from episodes.protocol import PROTOCOLS, SOURCES, Split
+from episodes.protocol import SOURCES, Split, find_protocol
 from fewshot.cost import CORE_SECONDS
 
 
@@ -45,7 +45,7 @@ class Experiment:
     seed: int = 0
     """Another seed draws other episodes, initial weights and batches."""
     protocol: str = "md-v1"
-    """Rules of the episodes."""
+    """Rules of the episodes: a preset, or the path of a .yaml file."""
     image_size: int = 84
     """Side of the square images in pixels, e.g. 84, 126 or 224."""
     checkpoint: Annotated[tuple[Path, ...], tyro.conf.arg(aliases=["--checkpoints"])] = ()
@@ -74,8 +74,7 @@ class Experiment:
     def __post_init__(self) -> None:
         """Raises InputError for a setting that no run could obey; imports nothing heavy."""
         Split.parse(self.split)
-        if self.protocol not in PROTOCOLS:
-            raise unknown_name("protocol", self.protocol, PROTOCOLS)
+        find_protocol(self.protocol)
         if self.device not in ("auto", "cpu", "cuda"):
             raise unknown_name("device", self.device, ("auto", "cpu", "cuda"))
         for name in (self.source, *self.source_names()):
@@ -127,12 +126,14 @@ class Experiment:
         Args:
             facts: what settings alone do not say, e.g. hashes of weights.
         """
-        names = ["protocol", "split", "seed", "image_size"]
+        names = ["split", "seed", "image_size"]
         if not self.checkpoint:
             names += ["backbone", "source", "epochs", "batch_size", "learning_rate", "warmup"]
             names += ["weight_decay", "flip"]
         plain = self.settings()
-        return {name: plain[name] for name in names} | facts
+        protocol = find_protocol(self.protocol)  # a file's rules count, not its path
+        rules = {"protocol": f"{protocol.name} ({protocol.hash})"}
+        return rules | {name: plain[name] for name in names} | facts
 
 
 def flag(name: str) -> str:
