@@ -134,27 +134,22 @@ def sample_shots(
     """[way] support images per class.
 
     Raises:
-        InputError: the queries leave a class without a support image.
+        InputError: a class is too small for the shots and the queries.
     """
     remaining = class_sizes - queries
-    if isinstance(protocol.shots, int):
-        shots = np.full(len(class_sizes), protocol.shots, dtype=np.int64)
-    elif protocol.shots is not None:
-        low, high = protocol.shots
-        shots = np.full(len(class_sizes), rng.randint(low, high + 1), dtype=np.int64)
-    else:
-        if int(np.min(remaining)) < 1:
-            shots = np.ones_like(class_sizes)
-        else:
-            size = sample_support_size(rng, remaining, protocol)
-            shots = sample_imbalanced_shots(rng, class_sizes, remaining, size, protocol)
-    if np.any(shots > remaining):
+    # The upper end of a range must fit, whatever is drawn, as in the official code.
+    low, high = protocol.shot_range
+    if int(np.min(remaining)) < high:
         raise InputError(
-            f"a class of {int(np.min(class_sizes))} images cannot give {int(np.max(shots))} "
-            f"support and {queries} query images.",
+            f"a class of {int(np.min(class_sizes))} images cannot give {high} support and "
+            f"{queries} query images.",
             remedy="Ask for fewer or raise min_examples_in_class.",
         )
-    return shots
+    if protocol.shots is None:
+        size = sample_support_size(rng, remaining, protocol)
+        return sample_imbalanced_shots(rng, class_sizes, remaining, size, protocol)
+    shots = low if isinstance(protocol.shots, int) else rng.randint(low, high + 1)
+    return np.full(len(class_sizes), shots, dtype=np.int64)
 
 
 # ---- images ----------------------------------------------------------------------------------

@@ -130,6 +130,8 @@ def second_sampler(raw, split, rules, r):
         if isinstance(fixed, int):  # E
             shots = [fixed] * len(n)
         elif fixed is not None:
+            if any(fixed[1] + q > size for size in n):
+                raise Refused
             shots = [r.randint(fixed[0], fixed[1] + 1)] * len(n)
         else:
             left = [size - q for size in n]

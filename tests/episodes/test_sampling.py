@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from numpy.random import RandomState
 
 from episodes import EpisodeProtocol, EpisodeSampler, InputError, Split
+from episodes.plan_file import find_fault
 from episodes.sampling import (
     compute_num_queries,
     official_generators,
@@ -157,7 +158,7 @@ def test_every_class_under_an_eligible_node_is_reached_and_no_other(make, tmp_pa
     assert set(seen) == set(range(67))
 
 
-def test_the_hierarchy_is_ignored_as_often_as_asked(dag, bilevel):
+def test_the_hierarchy_is_ignored_as_often_as_asked(bilevel):
     for probability in (0.0, 0.5, 1.0):
         rules = {"ignore_hierarchy_probability": probability}
         flat_way = [
@@ -241,6 +242,23 @@ def test_plan_invariants(seed, index, kind, each_kind):
         assert min(together) >= 0 and max(together) < size
 
 
+@settings(max_examples=100, deadline=None)
+@given(
+    seed=st.integers(0, 2**40),
+    kind=st.sampled_from(range(3)),
+    name=st.sampled_from(["md-v1", "md-v2", "5w1s", "5w5s", "vary5shot"]),
+)
+def test_plans_of_every_preset_are_episodes(seed, kind, name, each_kind):
+    spec, split = each_kind[kind]
+    if name == "vary5shot" and kind == 0:
+        return  # a class of 3 images cannot give 5 shots
+    sampler = EpisodeSampler(spec, split, name)
+    plan = sampler.plan(seed, 0)
+    assert find_fault(plan, spec) is None
+    smallest = min(spec.images_per_class[c] for c in plan.class_ids)
+    assert smallest >= sampler.protocol.min_examples_in_class
+
+
 def test_every_image_is_equally_likely_wherever_it_lies():
     rng = RandomState(0)
     counts = Counter(
@@ -282,6 +300,22 @@ def test_fixed_ways_need_the_hierarchy_ignored(dag, bilevel):
 def test_a_class_too_small_for_the_shots(flat):
     sampler = EpisodeSampler(flat, "train", EpisodeProtocol(ways=8, shots=5, queries=2))
     with pytest.raises(InputError, match="cannot give 5 support and 2 query"):
+        sampler.describe(RandomState(0))
+
+
+def test_the_upper_end_of_a_range_of_shots_must_fit_whatever_is_drawn(flat):
+    """The class of 3 images could give 1 shot and 2 queries, but not 2 shots."""
+    sampler = EpisodeSampler(flat, "train", EpisodeProtocol(ways=8, shots=(1, 2), queries=2))
+    for seed in range(20):
+        with pytest.raises(InputError, match="of 3 images cannot give 2 support and 2 query"):
+            sampler.describe(RandomState(seed))
+
+
+def test_more_ways_than_the_support_set_may_hold(flat):
+    sampler = EpisodeSampler(flat, "train", EpisodeProtocol(max_support=4))
+    with pytest.raises(
+        InputError, match=r"flat \(train\): \d ways do not fit in a support set of 4"
+    ):
         sampler.describe(RandomState(0))
 
 
