@@ -266,6 +266,9 @@ def _read_table(path: Path) -> tuple[pa.Table, dict[str, Any]]:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             table = file.read()
         header = json.loads((table.schema.metadata or {}).get(HEADER, b"null"))
+    except PermissionError as error:
+        what = f"cannot be read: {error.strerror}."
+        raise InputError(what, path, "Check its permissions.") from error
     except (pa.ArrowException, OSError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"is not a whole Parquet file ({reason}).", path, REMEDY) from error

@@ -166,6 +166,15 @@ def test_missing_and_foreign_files(tmp_path):
         read_plans(path)
 
 
+def test_a_file_that_may_not_be_read(stored, monkeypatch):
+    def denied(*args, **kwargs):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(pq, "ParquetFile", denied)
+    with pytest.raises(InputError, match="cannot be read: Permission denied"):
+        read_plans(stored)
+
+
 def test_every_truncation_is_noticed(stored, tmp_path):
     content, cut = stored.read_bytes(), tmp_path / "cut.parquet"
     for length in [*range(0, len(content), 97), len(content) - 1]:
