@@ -12,7 +12,8 @@ from rich.table import Table
 from episodes.faults import InputError
 from episodes.protocol import EpisodeProtocol, Split, find_protocol
 from episodes.sampling import EpisodeSampler
-from episodes.spec import SPEC_FILE, load_spec
+from episodes.source import find_layout, find_spec
+from episodes.spec import SPEC_FILE
 from episodes.workload import Spread, Workload, measure_workload
 
 
@@ -26,7 +27,8 @@ class Command:
     records: Path
     """Folder with a folder of records per source."""
     sources: tuple[str, ...] = ("all",)
-    """Sources to describe; all takes those of the protocol that are there."""
+    """Sources to describe; all takes those of the protocol that are there. name=folder is a
+    folder of class folders of images."""
     split: str = "test"
     """Classes to draw from: train, valid or test."""
     protocol: str = "md-v1"
@@ -52,7 +54,7 @@ def run(command: Command, console: Console) -> int:
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         for source in sources:
             task = bar.add_task(source, total=command.episodes)
-            sampler = EpisodeSampler(load_spec(command.records / source), split, protocol)
+            sampler = EpisodeSampler(find_spec(command.records, source), split, protocol)
             workloads.append(
                 measure_workload(
                     sampler,
@@ -75,7 +77,8 @@ def run(command: Command, console: Console) -> int:
     )
     missing = [f"{work.source} {work.missing_files}" for work in workloads if work.missing_files]
     if missing:
-        console.print(escape(f"Class files that are used but missing: {', '.join(missing)}."))
+        what = "Used classes without a class file, so that bytes are unknown"
+        console.print(escape(f"{what}: {', '.join(missing)}."))
     if absent:
         console.print(escape(f"Not in {command.records}: {', '.join(absent)}."))
     return 0
@@ -92,7 +95,11 @@ def choose_sources(
     if command.sources != ("all",):
         return list(command.sources), []
     known = protocol.sources(split)
-    there = [name for name in known if (command.records / name / SPEC_FILE).is_file()]
+    there = [
+        name
+        for name in known
+        if (command.records / name / SPEC_FILE).is_file() or find_layout(command.records, name)
+    ]
     if not there:
         raise InputError(
             f"holds none of the {split} sources of {protocol.name} ({', '.join(known)}).",

@@ -9,7 +9,7 @@ from rich.progress import Progress
 from episodes.faults import InputError
 from episodes.plan_file import draw_plans, read_plans, write_plans
 from episodes.sampling import EpisodeSampler
-from episodes.spec import load_spec
+from episodes.source import find_spec
 
 
 @dataclass(frozen=True)
@@ -17,13 +17,13 @@ class Command:
     """Write the episodes of an evaluation to a file, before any image is read.
 
     The file names the classes and images of episodes 0, 1, … of one source, and what they were
-    drawn from. Two people with the same records get the same hash. Reads only dataset_spec.json.
+    drawn from. Two people with the same records get the same hash. Reads no image.
     """
 
     records: Path
     """Folder with a folder of records per source."""
     source: str
-    """Source to draw from."""
+    """Source to draw from; name=folder for a folder of class folders of images."""
     out: Path
     """Parquet file to write, e.g. plans.parquet."""
     split: str = "test"
@@ -45,7 +45,7 @@ class Command:
 
 def run(command: Command, console: Console) -> int:
     """Write the file and say its hash."""
-    spec = load_spec(command.records / command.source)
+    spec = find_spec(command.records, command.source)
     sampler = EpisodeSampler(spec, command.split, command.protocol)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("episodes", total=command.episodes)

@@ -13,7 +13,7 @@ from episodes.plan import EpisodePlan, Integers
 from episodes.plan_file import PlanFile, read_plans
 from episodes.protocol import EpisodeProtocol, Split
 from episodes.sampling import EpisodeSampler
-from episodes.source import open_source
+from episodes.source import find_spec, open_source
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,6 +165,7 @@ class PlannedReader(EpisodeReader):
     Args:
         records, size, rule: as for `EpisodeReader`.
         plans: a plan file, or its path; source, split, protocol and seed are the file's.
+        source: `name=folder` where the file's source is a folder of images.
 
     Raises:
         InputError: the plan file is missing, damaged or changed, or names classes or images
@@ -177,10 +178,12 @@ class PlannedReader(EpisodeReader):
         plans: PlanFile | str | Path,
         size: int = 84,
         rule: str = "official",
+        source: str | None = None,
     ) -> None:
         file = plans if isinstance(plans, PlanFile) else read_plans(Path(plans))
-        file.check(load_spec(Path(records) / file.source))
-        super().__init__(records, file.source, file.split, file.protocol, file.seed, size, rule)
+        source = source or file.source
+        file.check(find_spec(records, source))
+        super().__init__(records, source, file.split, file.protocol, file.seed, size, rule)
         self.plans = file
 
     def __len__(self) -> int:

@@ -37,7 +37,8 @@ class Workload:
         unique_images: distinct images among them: what is read, decoded and embedded.
         unique_bytes: of their records on disk, or None where class files are missing. Estimated:
             each image counts as the mean record of its class file.
-        missing_files: class files that the episodes use and that are not there.
+        missing_files: used classes without a class file: it is missing, or the source lies in
+            another layout than converted records.
         largest: images in the largest episode, support and query together.
     """
 

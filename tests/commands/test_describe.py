@@ -1,6 +1,7 @@
 """The command `describe`: one row per source, and what it says of missing things."""
 
 import io
+import json
 import re
 import shutil
 
@@ -70,10 +71,23 @@ def test_missing_class_files_are_said(miniature, tmp_path):
         spec.class_file(class_id).unlink()
     output = run("--records", tmp_path, "--episodes", 9)
     assert rows(output)["dtd"][5] == "unknown"
-    assert (
-        f"Class files that are used but missing: dtd {len(spec.split_classes['test'])}." in output
-    )
+    assert f"bytes are unknown: dtd {len(spec.split_classes['test'])}." in " ".join(output.split())
     assert "Not in" in output
+
+
+def test_a_folder_of_images(tmp_path):
+    for name in "abcdefghij":
+        (tmp_path / "own" / name).mkdir(parents=True, exist_ok=True)
+    classes = {split: list(part) for split, part in (("train", ""), ("valid", ""))}
+    (tmp_path / "own" / "splits.json").write_text(
+        json.dumps(classes | {"test": list("abcdefghij")})
+    )
+    for name in "abcdefghij":
+        for number in range(12):
+            (tmp_path / "own" / name / f"{number}.jpg").write_bytes(b"\xff\xd8\xff")
+    output = run("--records", tmp_path, "--sources", f"mine={tmp_path / 'own'}", "--episodes", 9)
+    assert rows(output)["mine"][5] == "unknown"
+    assert "so that bytes are unknown: mine 10." in " ".join(output.split())
 
 
 @pytest.mark.parametrize(
