@@ -7,14 +7,18 @@ run_meta_dataset.py COMMAND --help                everything else
 
 import sys
 from importlib import import_module
+from types import ModuleType
+from typing import Any
 
+import tyro
 from rich.console import Console
 
-from episodes.faults import InputError
+from episodes.faults import InputError, unknown_name
 
 PROGRAM = "run_meta_dataset.py"
 COMMANDS: dict[str, str] = {
     "evaluate": "train or load backbones, evaluate heads, print the table (the default)",
+    "check": "audit a folder of records: every fault of every source in one pass",
     "describe": "say what an evaluation will cost before it runs",
     "plan": "write the episodes of an evaluation to a file, with their hash",
 }
@@ -44,24 +48,33 @@ def main(arguments: list[str] | None = None) -> int:
 
 def dispatch(arguments: list[str]) -> int:
     """Hand the arguments to the command that they name, or to the main job."""
+    console = Console()
+    if arguments and arguments[0] in ("-h", "--help"):
+        console.print(f"Commands of {PROGRAM} (COMMAND --help says more):", highlight=False)
+        for name, purpose in COMMANDS.items():
+            console.print(f"  {name:<10} {purpose}", highlight=False)
+    module, command = parse_command(arguments)
+    status: int = module.run(command, console)
+    return status
+
+
+def parse_command(arguments: list[str]) -> tuple[ModuleType, Any]:
+    """The module of the command that the arguments name, and its parsed flags.
+
+    Raises:
+        InputError: there is no such command, or a setting is wrong.
+        SystemExit: a flag is wrong (status 2, explained on the terminal) or help was asked for.
+    """
     named = bool(arguments) and not arguments[0].startswith("-")
     name = arguments[0] if named else "evaluate"
     if name not in COMMANDS:
-        from episodes.faults import unknown_name
-
         raise unknown_name("command", name, COMMANDS)
-    command = import_module(f"commands.{name}")
+    module = import_module(f"commands.{name}")
     prog = f"{PROGRAM} {name}" if named else PROGRAM
-    rest = arguments[1:] if named else arguments
-    console = Console()
-    if hasattr(command, "parse"):
-        parsed = command.parse(rest, prog)
-    else:
-        import tyro
-
-        parsed = tyro.cli(command.Command, prog=prog, args=rest)
-    status: int = command.run(parsed, console)
-    return status
+    flags = arguments[1:] if named else arguments
+    if name == "evaluate":
+        return module, module.parse(flags, prog)
+    return module, tyro.cli(module.Command, prog=prog, args=flags)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """The main job: backbones trained or loaded, heads evaluated, one table."""
 
 import time
-from collections.abc import Callable
 from importlib.resources import as_file, files
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import (
@@ -20,7 +20,8 @@ from fewshot.experiment import Experiment, parse_experiment
 
 SECONDS_BETWEEN_LINES = 10.0
 
-ProgressCallback = Callable[[str, int, int, str], None]
+if TYPE_CHECKING:
+    from fewshot.run import Progress as Follow
 
 
 def default_config(experiment: Experiment) -> Path | None:
@@ -64,7 +65,7 @@ def run(command: Experiment, console: Console) -> int:
     return 0
 
 
-def draw_bars(display: Progress) -> ProgressCallback:
+def draw_bars(display: Progress) -> "Follow":
     """Draws one bar per piece of work."""
     bars: dict[str, TaskID] = {}
 
@@ -76,7 +77,7 @@ def draw_bars(display: Progress) -> ProgressCallback:
     return progress
 
 
-def print_lines(console: Console) -> ProgressCallback:
+def print_lines(console: Console) -> "Follow":
     """Prints a line per piece of work every ten seconds and at its end: for logs."""
     told: dict[str, float] = {}
 

@@ -4,8 +4,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from episodes import Split, load_spec
+from episodes import InputError, Split
 from episodes.miniature.table import TABLE
+from episodes.source import find_spec
 
 if TYPE_CHECKING:
     from fewshot.experiment import Experiment
@@ -77,8 +78,9 @@ def announcement(experiment: "Experiment") -> str:
 
 def _class_sizes(experiment: "Experiment", source: str, split: Split) -> tuple[int, ...]:
     """Images per class; nothing for a source that is not there, which is reported later."""
-    if experiment.records is None:
+    if experiment.records is None and source in TABLE:
         return tuple(one.images for one in TABLE[source].classes[split])
-    if not (experiment.records / source).is_dir():
+    try:
+        return find_spec(experiment.records or "", source).images_in_split(split)
+    except InputError:
         return ()
-    return load_spec(experiment.records / source).images_in_split(split)

@@ -37,7 +37,8 @@ class Experiment:
     records: Path | None = None
     """Folder with a folder of records per source; the miniature when not given."""
     sources: tuple[str, ...] = ("all",)
-    """Sources to evaluate on; all takes those that are there."""
+    """Sources to evaluate on; all takes the protocol's that are there, name=folder a folder of
+    class folders of images."""
     split: str = "test"
     """Classes to draw episodes from: train, valid or test."""
     episodes: int = 600
@@ -48,6 +49,10 @@ class Experiment:
     """Rules of the episodes: a preset, or the path of a .yaml file."""
     image_size: int = 84
     """Side of the square images in pixels, e.g. 84, 126 or 224."""
+    image_rule: str = "official"
+    """How bytes become pixels; the benchmark's own rule by default."""
+    plans: tuple[Path, ...] = ()
+    """Plan files: evaluates exactly their episodes, one file per source."""
     checkpoint: Annotated[tuple[Path, ...], tyro.conf.arg(aliases=["--checkpoints"])] = ()
     """Weights, one file per backbone (or several for one backbone); skips training."""
     source: str = "ilsvrc_2012"
@@ -78,7 +83,7 @@ class Experiment:
         if self.device not in ("auto", "cpu", "cuda"):
             raise unknown_name("device", self.device, ("auto", "cpu", "cuda"))
         for name in (self.source, *self.source_names()):
-            if self.records is None and name not in SOURCES:
+            if self.records is None and name not in SOURCES and "=" not in name:
                 raise unknown_name("source", name, SOURCES)
         for name in self.backbone:
             if name not in CORE_SECONDS:
@@ -105,8 +110,9 @@ class Experiment:
             )
 
     def source_names(self) -> tuple[str, ...]:
-        """The sources to evaluate on, `all` spelled out."""
-        return SOURCES if self.sources == ("all",) else self.sources
+        """The sources to evaluate on, `all` spelled out as those that the protocol tests on."""
+        every = find_protocol(self.protocol).test_sources
+        return every if self.sources == ("all",) else self.sources
 
     def backbones_of_checkpoints(self) -> tuple[str, ...]:
         """The name of the backbone of each checkpoint."""
@@ -126,7 +132,7 @@ class Experiment:
         Args:
             facts: what settings alone do not say, e.g. hashes of weights.
         """
-        names = ["split", "seed", "image_size"]
+        names = ["split", "seed", "image_size", "image_rule"]
         if not self.checkpoint:
             names += ["backbone", "source", "epochs", "batch_size", "learning_rate", "warmup"]
             names += ["weight_decay", "flip"]

@@ -12,15 +12,14 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import yaml
 
-from episodes import SOURCES, EpisodePlan, EpisodeReader, InputError
+from episodes import EpisodePlan, InputError
 from episodes.faults import is_disk_full
 from episodes.loader import LabelledImages
-from episodes.miniature import MINIATURE_VERSION, draw_miniature, is_complete
 from episodes.protocol import find_protocol
 from episodes.tfrecord import replacing
 from fewshot.backbones import Backbone
@@ -29,11 +28,18 @@ from fewshot.evaluation import Evaluation, distinct_names, line_up
 from fewshot.experiment import Experiment, short_hash
 from fewshot.heads import Head, build_head, file_of_head
 from fewshot.results import RowStore, Table, build_table, collect, write_tables
+from fewshot.sources import find_records, open_sources
 from fewshot.training import Recipe, train
 
 PUBLISHED_EPISODES = 600
 ROWS_FILE, CONFIG_FILE = "rows.sqlite", "config.yaml"
 STATE_FILE = "training.safetensors"
+
+
+class Progress(Protocol):
+    """Told how far a piece of work is."""
+
+    def __call__(self, work: str, done: int, total: int, note: str) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -47,7 +53,7 @@ class Listener:
     """
 
     say: Callable[[str], None] = lambda sentence: None
-    progress: Callable[[str, int, int, str], None] = lambda work, done, total, note: None
+    progress: Progress = lambda work, done, total, note: None
 
 
 @dataclass(frozen=True)
@@ -74,12 +80,13 @@ def carry_out(experiment: Experiment, listener: Listener) -> Outcome:
         InputError: a setting or a file is wrong; what was finished before stays in the folder.
     """
     device = choose_device(experiment.device)
-    records, benchmark = find_records(experiment, listener)
-    sources, absent = choose_sources(experiment, records)
-    for source in absent:
-        listener.say(f"skipped: {source} is not in {records}")
+    work = "draw the miniature"
+    drawn = partial(listener.progress, work, note="class files")
+    records, benchmark = find_records(experiment, drawn)
     # Everything is opened first: a fault in the last source shows before hours of work.
-    readers = {source: open_source(experiment, records, source) for source in sources}
+    readers, skipped = open_sources(experiment, records)
+    for source, reason in skipped.items():
+        listener.say(f"skipped: {source} ({reason})")
     heads = [build_head(text) for text in experiment.heads]
     given = [
         load_checkpoint(path, name)
@@ -110,63 +117,12 @@ def carry_out(experiment: Experiment, listener: Listener) -> Outcome:
             evaluation = Evaluation(reader, backbones, entries, device, workers)
             evaluate_source(evaluation, experiment, store, listener)
         accuracies = store.accuracies(experiment.split, experiment.seed, experiment.episodes)
-    table = build_table(accuracies, [entry.label for entry in entries], sources)
+    table = build_table(accuracies, [entry.label for entry in entries], list(readers))
     names = " + ".join(distinct_names(backbones))
     title = f"{benchmark} · {names} · {experiment.split} classes"
-    missing = [f"Not in the records: {', '.join(absent)}."] if absent else []
+    missing = [f"{source}: {reason}." for source, reason in skipped.items()]
     notes = (*notes_on(experiment, benchmark, cards), *missing)
     return Outcome(folder, table, title, notes, write_tables(folder, table, title, notes))
-
-
-# ---- records ---------------------------------------------------------------------------------
-
-
-def find_records(experiment: Experiment, listener: Listener) -> tuple[Path, str]:
-    """The records folder and what a table calls it; the miniature is drawn on first use."""
-    if experiment.records is None:
-        work = "draw the miniature"
-        folder = draw_miniature(
-            progress=lambda done, total: listener.progress(work, done, total, "class files")
-        )
-    else:
-        folder = experiment.records
-    if not folder.is_dir():
-        raise InputError("there is no such folder.", folder, "Check --records.")
-    if is_complete(folder):
-        return folder, f"miniature v{MINIATURE_VERSION} (not Meta-Dataset), {experiment.protocol}"
-    return folder, f"Meta-Dataset, {experiment.protocol}"
-
-
-def choose_sources(experiment: Experiment, records: Path) -> tuple[list[str], list[str]]:
-    """Sources to evaluate on, and those of the benchmark that are not there.
-
-    A source that `--sources` names is always tried, so that its absence is an error.
-
-    Raises:
-        InputError: no source is there.
-    """
-    if experiment.sources != ("all",):
-        return list(experiment.sources), []
-    present = [source for source in SOURCES if (records / source).exists()]
-    if not present:
-        raise InputError(
-            "the folder holds none of the ten sources.",
-            records,
-            f"It must hold a folder per source, e.g. {records / SOURCES[0]}.",
-        )
-    return present, [source for source in SOURCES if source not in present]
-
-
-def open_source(experiment: Experiment, records: Path, source: str) -> EpisodeReader:
-    """The episodes of a source."""
-    return EpisodeReader(
-        records,
-        source,
-        experiment.split,
-        experiment.protocol,
-        experiment.seed,
-        experiment.image_size,
-    )
 
 
 # ---- the run folder --------------------------------------------------------------------------
@@ -280,7 +236,7 @@ def make_ready(
             classes=images.class_names,
             image_size=size,
             image_rule=images.reader.rule,
-            protocol=experiment.protocol,
+            protocol=find_protocol(experiment.protocol).name,
             seed=experiment.seed,
             training=asdict(recipe),
             git_commit=(provenance["git"] or {}).get("commit"),
@@ -344,10 +300,9 @@ def notes_on(experiment: Experiment, benchmark: str, cards: list[Card]) -> list[
         trained = f"{card.source} ({card.split} classes{elsewhere}) at {card.image_size} px"
         notes.append(f"{card.backbone}: trained on {trained}.")
     protocol = find_protocol(experiment.protocol)
-    notes.append(
-        f"Protocol {protocol.name} version {protocol.version} ({protocol.hash}), seed "
-        f"{experiment.seed}, images of {experiment.image_size} px by the official rule."
-    )
+    rules = f"{protocol.name} version {protocol.version} ({protocol.hash})"
+    pixels = f"{experiment.image_size} px, image rule {experiment.image_rule}"
+    notes.append(f"Protocol {rules}, seed {experiment.seed}; {pixels}.")
     if experiment.episodes < PUBLISHED_EPISODES:
         notes.append(f"Published results use {PUBLISHED_EPISODES} episodes per source.")
     return list(dict.fromkeys(notes))

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from commands.evaluate import parse
 from fewshot.heads import build_head, score
+from run_meta_dataset import parse_command
 
 PROJECT = Path(__file__).resolve().parents[1]
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
@@ -49,7 +49,7 @@ COMMANDS = [
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_parses(command, monkeypatch):
     monkeypatch.chdir(PROJECT)
-    assert parse(shlex.split(command), "run_meta_dataset.py").backbone
+    assert parse_command(shlex.split(command))[1]
 
 
 def test_every_folder_is_named():
