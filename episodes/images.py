@@ -1,13 +1,26 @@
-"""Bytes to pixels, by the benchmark's own rule.
+"""Bytes to pixels, by one of three image rules.
 
-The rule `official`: decode with libjpeg's fast integer DCT, stretch to a square with bilinear
-interpolation on aligned corners and no low-pass filter, scale to [−1, 1]. Equal to the pixels
-of the benchmark's TensorFlow pipeline (facts, section 4.4).
+`official`: the benchmark's own. Decode with libjpeg's fast integer DCT, stretch to a square with
+bilinear interpolation on aligned corners and no low-pass filter, not rounded. Equal to the
+pixels of the benchmark's TensorFlow pipeline to the last bit (facts, section 4.4).
+
+`official_rounded`: the same, rounded to whole grey levels (half to even), so that an image is
+stored in a quarter of the bytes. No value is more than half a level (1/255 of the range) away
+from `official`; results under the two rules are not the same numbers.
+
+`antialiased`: the same size by a low-passed resize: bilinear (triangle) filter whose support
+grows with the reduction, half-pixel centres, rounded to whole grey levels. A JPEG that is far
+larger than asked for is decoded at 1/2, 1/4 or 1/8 (see `SPARE`). Computed by torch's 8-bit
+kernel; processors without AVX2 may round single values the other way.
 """
 
 import io
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any, TypeVar
 
+import numba
 import numpy as np
 import numpy.typing as npt
 import simplejpeg
@@ -15,28 +28,57 @@ from PIL import Image, UnidentifiedImageError
 
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
+Places = npt.NDArray[np.uint32]
+Function = TypeVar("Function", bound=Callable[..., Any])
 
-IMAGE_RULES = ("official",)
 JPEG_START = b"\xff\xd8"
+SPARE = 3
+"""The decoder's own scaling leaves at least this many times the pixels asked for along each side.
+The triangle filter then removes nearly all in which scaled and full decoding differ."""
 
 
-def decode(image: bytes) -> Pixels:
+# ---- decoding --------------------------------------------------------------------------------
+
+
+def decode(image: bytes, spare_size: int | None = None) -> Pixels:
     """An encoded image as [height, width, 3] RGB; grey images have three equal channels.
 
     The format is told by the content: JPEG, or PNG, GIF and BMP as in the official decoder.
+
+    Args:
+        image: the encoded bytes.
+        spare_size: a JPEG may be decoded at 1/2, 1/4 or 1/8 if both sides stay at least this
+            long, in pixels; None decodes in full.
 
     Raises:
         ValueError: the bytes do not decode.
     """
     if image[:2] == JPEG_START:
-        return _decode_jpeg(image)
+        return _decode_jpeg(image, *_scaled_shape(image, spare_size) if spare_size else (0, 0))
     return _decode_with_pillow(image, ("PNG", "GIF", "BMP"))
 
 
-def _decode_jpeg(image: bytes) -> Pixels:
+def _scaled_shape(image: bytes, spare_size: int) -> tuple[int, int]:
+    """Height and width of the smallest fast decoding that is large enough; (0, 0): in full."""
+    height, width, _, _ = simplejpeg.decode_jpeg_header(image, strict=False)
+    for parts in (8, 4, 2):
+        scaled = -(-height // parts), -(-width // parts)
+        if min(scaled) >= spare_size:
+            return scaled
+    return 0, 0
+
+
+def _decode_jpeg(image: bytes, min_height: int, min_width: int) -> Pixels:
     # These two settings are TensorFlow's: fast DCT, fancy up-sampling of the chroma.
     try:
-        pixels: Pixels = simplejpeg.decode_jpeg(image, "RGB", fastdct=True, fastupsample=False)
+        pixels: Pixels = simplejpeg.decode_jpeg(
+            image,
+            "RGB",
+            fastdct=True,
+            fastupsample=False,
+            min_height=min_height,
+            min_width=min_width,
+        )
     except ValueError as error:
         # Stray bytes between markers (as in a few ImageNet files) leave the picture whole, and
         # TensorFlow accepts them; simplejpeg cannot. Pillow can, with the accurate DCT, which
@@ -50,48 +92,180 @@ def _decode_jpeg(image: bytes) -> Pixels:
 def _decode_with_pillow(image: bytes, formats: tuple[str, ...]) -> Pixels:
     try:
         with Image.open(io.BytesIO(image), formats=formats) as opened:
-            return np.asarray(opened.convert("RGB"))
+            return np.array(opened.convert("RGB"))
     except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError("neither JPEG, PNG, GIF nor BMP, or damaged") from error
 
 
+# ---- the official resize ---------------------------------------------------------------------
+
+
+def _compiled(function: Function) -> Function:
+    """Compile for the processor: other threads run meanwhile, and no temporary arrays.
+
+    Compiled once per installation where its folder or the user's cache can be written, else
+    once per process. Without `fastmath`: every operation is rounded as IEEE 754 says.
+    """
+    try:
+        compiled: Function = numba.njit(nogil=True, cache=True)(function)
+    except RuntimeError:  # no folder to keep it in
+        compiled = numba.njit(nogil=True)(function)
+    return compiled
+
+
 @lru_cache(maxsize=4096)
-def _grid(length: int, size: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], Floats]:
-    """Lower and upper source positions of `size` aligned-corner samples, and the lerp between."""
+def _grid(length: int, size: int, channels: int) -> tuple[Places, Places, Floats]:
+    """Lower and upper source positions of `size` aligned-corner samples, and the lerp between.
+
+    With more than one channel: [channels · size] positions in a row of interleaved channels.
+    """
     scale = np.float32(length - 1) / np.float32(size - 1) if size > 1 else np.float32(length)
     position = np.arange(size, dtype=np.float32) * scale
-    lower = np.floor(position).astype(np.intp)
+    lower = np.floor(position).astype(np.uint32)
     upper = np.minimum(lower + 1, length - 1)
-    return lower, upper, position - lower.astype(np.float32)
+    lerp = position - lower.astype(np.float32)
+    channel = np.arange(channels, dtype=np.uint32)[:, None]
+
+    def interleaved(places: npt.NDArray[np.integer[Any]]) -> Places:
+        return (places * channels + channel).astype(np.uint32).ravel()
+
+    return interleaved(lower), interleaved(upper), np.tile(lerp, channels)
+
+
+@_compiled
+def _along_width(row: Pixels, left: Places, right: Places, across: Floats, out: Floats) -> None:
+    for k in range(len(left)):
+        start = np.float32(row[left[k]])
+        out[k] = start + (np.float32(row[right[k]]) - start) * across[k]
+
+
+@_compiled
+def _lerp(  # noqa: PLR0913
+    pixels: Pixels,
+    top: Places,
+    bottom: Places,
+    down: Floats,
+    left: Places,
+    right: Places,
+    across: Floats,
+    unit: np.float32,
+    zero: np.float32,
+    out: Floats,
+) -> None:
+    """Interleaved [height, 3 · width] to planar [3, size, size], as value / unit − zero.
+
+    The order of operations (along the width, then the height, a + (b − a)·f, in float32) is the
+    official one, so results are equal to the last bit.
+    """
+    size = len(top)
+    upper, lower = np.empty(3 * size, np.float32), np.empty(3 * size, np.float32)
+    in_upper = in_lower = -1  # a source row is resized once, for all rows that take part of it
+    for i in range(size):
+        if top[i] == in_lower:
+            upper, lower, in_upper, in_lower = lower, upper, in_lower, in_upper
+        if top[i] != in_upper:
+            in_upper = top[i]
+            _along_width(pixels[in_upper], left, right, across, upper)
+        if bottom[i] != in_lower:
+            in_lower = bottom[i]
+            _along_width(pixels[in_lower], left, right, across, lower)
+        for channel in range(3):
+            for j in range(size):
+                start = upper[channel * size + j]
+                value = start + (lower[channel * size + j] - start) * down[i]
+                out[channel, i, j] = value / unit - zero
+
+
+def _resize(pixels: Pixels, out: Floats, unit: float, zero: float) -> None:
+    size = out.shape[1]
+    height, width, channels = pixels.shape
+    rows, columns = _grid(height, size, 1), _grid(width, size, channels)
+    flat = pixels.reshape(height, width * channels)
+    _lerp(flat, *rows, *columns, np.float32(unit), np.float32(zero), out)
 
 
 def resize_official(pixels: Pixels, size: int) -> Floats:
-    """Stretch to [size, size, 3], bilinear with aligned corners, in float32, not rounded.
+    """Stretch [height, width, 3] to [size, size, 3], bilinear with aligned corners.
 
-    Only the pixels that take part are converted; the order of operations (along the width,
-    then the height, a + (b − a)·f) is the official one, so results are equal to the last bit.
+    Returns:
+        float32 grey levels, not rounded.
     """
-    top, bottom, down = _grid(pixels.shape[0], size)
-    left, right, across = _grid(pixels.shape[1], size)
-
-    def along_width(rows: Pixels) -> Floats:
-        start = rows[:, left].astype(np.float32)
-        return start + (rows[:, right] - start) * across[:, None]
-
-    upper = along_width(pixels[top])
-    return upper + (along_width(pixels[bottom]) - upper) * down[:, None, None]
+    out = np.empty((3, size, size), dtype=np.float32)
+    _resize(np.require(pixels, np.uint8, "CW"), out, 1.0, 0.0)
+    return out.transpose(1, 2, 0)
 
 
-def to_unit_range(pixels: Floats) -> Floats:
-    """0…255 to [−1, 1], with the official order of operations."""
-    return np.float32(2.0) * (pixels / np.float32(255.0) - np.float32(0.5))
+# ---- image rules -----------------------------------------------------------------------------
 
 
-def load_image(image: bytes, size: int) -> Floats:
-    """An encoded image as float32 [3, size, size] in [−1, 1], by the rule `official`.
+def _load_official(image: bytes, out: Floats) -> None:
+    # 2 · (x / 255 − 0.5) and x / 127.5 − 1 are equal to the last bit: doubling is exact.
+    _resize(decode(image), out, 127.5, 1.0)
+
+
+def _load_rounded(image: bytes, out: Pixels) -> None:
+    np.rint(resize_official(decode(image), out.shape[1]).transpose(2, 0, 1), out, casting="unsafe")
+
+
+def _load_antialiased(image: bytes, out: Pixels) -> None:
+    import torch  # here, because the other rules do without
+
+    size = out.shape[1]
+    pixels = torch.from_numpy(decode(image, SPARE * size)).permute(2, 0, 1)[None]
+    resized = torch.nn.functional.interpolate(
+        pixels, (size, size), mode="bilinear", align_corners=False, antialias=True
+    )
+    out[:] = resized[0].numpy()
+
+
+@dataclass(frozen=True)
+class ImageRule:
+    """How bytes become pixels.
+
+    Attributes:
+        name: recorded with every result.
+        dtype: in which its pixels are kept without loss: float32 in [−1, 1], or uint8 levels.
+        load: writes an encoded image into an array [3, size, size] of that type; raises
+            ValueError when the bytes do not decode.
+    """
+
+    name: str
+    dtype: npt.DTypeLike
+    load: Callable[[bytes, npt.NDArray[Any]], None]
+
+
+IMAGE_RULES = {
+    rule.name: rule
+    for rule in (
+        ImageRule("official", np.float32, _load_official),
+        ImageRule("official_rounded", np.uint8, _load_rounded),
+        ImageRule("antialiased", np.uint8, _load_antialiased),
+    )
+}
+"""Image rules by name."""
+
+
+@_compiled
+def _to_unit_range(levels: Pixels, out: Floats) -> None:
+    for k in range(len(levels)):
+        out[k] = np.float32(levels[k]) / np.float32(127.5) - np.float32(1.0)
+
+
+def to_unit_range(pixels: npt.NDArray[Any]) -> Floats:
+    """Kept pixels, of either type, as float32 in [−1, 1]."""
+    if pixels.dtype == np.float32:
+        return pixels
+    out = np.empty(pixels.shape, dtype=np.float32)
+    _to_unit_range(pixels.reshape(-1), out.reshape(-1))
+    return out
+
+
+def load_image(image: bytes, size: int, rule: str = "official") -> Floats:
+    """An encoded image as float32 [3, size, size] in [−1, 1].
 
     Raises:
         ValueError: the bytes do not decode.
     """
-    square = to_unit_range(resize_official(decode(image), size))
-    return np.ascontiguousarray(square.transpose(2, 0, 1))
+    out = np.empty((3, size, size), dtype=IMAGE_RULES[rule].dtype)
+    IMAGE_RULES[rule].load(image, out)
+    return to_unit_range(out)

@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from episodes.faults import InputError
-from episodes.images import IMAGE_RULES, load_image
+from episodes.faults import InputError, unknown_name
+from episodes.images import IMAGE_RULES, to_unit_range
+from episodes.pixels import DecodedImages
 from episodes.plan import EpisodePlan, Integers
 from episodes.plan_file import PlanFile, read_plans
 from episodes.protocol import EpisodeProtocol, Split
@@ -65,14 +66,21 @@ class ImageReader:
         if size < 1:
             raise InputError(f"image size {size} is not positive.")
         if rule not in IMAGE_RULES:
-            raise InputError(f"unknown image rule '{rule}'.", remedy=f"Known: {IMAGE_RULES}.")
+            raise unknown_name("image rule", rule, IMAGE_RULES)
         self.split = Split.parse(split)
         self.size, self.rule = size, rule
-        self.encoded = open_source(records, source, self.split)
-        self.spec = self.encoded.spec
+        self.spec = load_spec(Path(records) / source)
+        if self.spec.name != source:
+            raise InputError(
+                f"holds the source '{self.spec.name}', not '{source}'.",
+                self.spec.folder,
+                "Name the folder after the source in its dataset_spec.json.",
+            )
+        records_of_split = Records(self.spec, self.split)
+        self._pixels = DecodedImages(records_of_split, size, IMAGE_RULES[rule])
 
     def read(self, class_ids: Integers, images: Integers) -> Tensor:
-        """Images in the order asked for; each class file is opened once.
+        """Images in the order asked for, on as many threads as torch uses.
 
         Args:
             class_ids: [n] class id of each image.
@@ -84,20 +92,8 @@ class ImageReader:
         Raises:
             InputError: a file is missing or damaged, or an image does not decode.
         """
-        pixels = np.empty((len(images), 3, self.size, self.size), dtype=np.float32)
-        for class_id in np.unique(class_ids):
-            places = np.flatnonzero(class_ids == class_id)
-            encoded = self.encoded.read(int(class_id), images[places])
-            for place, (image, _) in zip(places, encoded, strict=True):
-                try:
-                    pixels[place] = load_image(image, self.size)
-                except ValueError as error:
-                    raise InputError(
-                        f"the image does not decode: {error}.",
-                        self.encoded.locate(int(class_id), int(images[place])),
-                        "Convert or copy it again.",
-                    ) from error
-        return torch.from_numpy(pixels)
+        kept = self._pixels.read(class_ids, images, torch.get_num_threads())
+        return torch.from_numpy(to_unit_range(kept))
 
 
 class EpisodeReader:

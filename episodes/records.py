@@ -1,14 +1,22 @@
 """The records of one source: where each one lies, and reading any of them.
 
 A class file is scanned once, by its record headers alone; the offsets are kept beside the
-records, or in the user's cache folder where the records are read-only. A look-up reads two
-numbers from that index, so memory and open files do not grow with classes or records.
+records, or in the user's cache folder where the records are read-only. A look-up maps that
+index for a moment, so memory and open files do not grow with classes or records.
+
+One index per class file, not one per source: the first episode scans the files of its own
+classes only, a replaced file costs one scan, and processes that index at once never meet in a
+file. An index is used for the file of its size and time of modification; should it be wrong all
+the same, no record starts where it says, and the file is scanned again.
 """
 
 import errno
 import hashlib
+import mmap
 import os
 import struct
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +24,8 @@ import numpy.typing as npt
 
 from episodes.faults import InputError, is_disk_full
 from episodes.protocol import Split
-from episodes.spec import SourceSpec
-from episodes.tfrecord import read_examples, replacing, scan_offsets
+from episodes.spec import SPEC_FILE, SourceSpec
+from episodes.tfrecord import opening, read_handle, replacing, scan_handle
 
 INDEX_FOLDER = ".index"
 # magic, size and modification time of the record file, number of records
@@ -37,6 +45,14 @@ def cache_folder() -> Path:
         ) from None
 
 
+Spans = tuple[list[int], list[int]]
+
+
+def _spans(offsets: npt.NDArray[np.uint64], images: npt.NDArray[np.int64]) -> Spans:
+    """Starts and stops of the records of some images, in bytes."""
+    return offsets[images].tolist(), offsets[images + 1].tolist()
+
+
 class Records:
     """Random access to the encoded images of a source.
 
@@ -49,7 +65,9 @@ class Records:
     """
 
     def __init__(self, spec: SourceSpec, split: Split) -> None:
-        self.spec = spec
+        self.spec, self.split = spec, split
+        self._folder = spec.folder.resolve()
+        self._key = hashlib.sha256(str(self._folder).encode()).hexdigest()[:16]
         present = {entry.name for entry in os.scandir(spec.folder)}
         wanted = [spec.class_file(class_id) for class_id in spec.split_classes[split]]
         missing = [path.name for path in wanted if path.name not in present]
@@ -74,77 +92,125 @@ class Records:
                 records as the specification says.
         """
         path = self.spec.class_file(class_id)
-        offsets = self._offsets(class_id, path, images)
-        return read_examples(path, offsets, [int(i) for i in images])
+        numbers = images.tolist()
+        # One open file for everything, so that its index cannot be that of a file which
+        # replaced it meanwhile.
+        with opening(path) as handle:
+            stamp = os.fstat(handle)
+            indexed = self._look_up(class_id, stamp, images)
+            if indexed is not None:
+                try:
+                    return read_handle(handle, path, *indexed, numbers)
+                except InputError:
+                    # the file is damaged or its index is: a scan tells
+                    if indexed == _spans(scan_handle(handle, path), images):
+                        raise
+            offsets = self._index(class_id, path, handle, stamp)
+            return read_handle(handle, path, *_spans(offsets, images), numbers)
 
     def locate(self, class_id: int, image: int) -> str:
         """The file and record of an image, for messages."""
         return f"{self.spec.class_file(class_id)}, record {image}"
 
-    def _offsets(
-        self, class_id: int, path: Path, images: npt.NDArray[np.int64]
-    ) -> list[tuple[int, int]]:
-        """Start and stop of each image's record in its file, in bytes."""
-        try:
-            stamp = path.stat()
-        except OSError as error:
-            raise InputError(f"cannot be read: {error.strerror}.", path) from error
-        for index in self._index_places(class_id):
-            found = self._look_up(index, stamp, path, class_id, images)
-            if found is not None:
-                return found
-        offsets = scan_offsets(path)
-        self._check_count(len(offsets) - 1, path, class_id)
-        self._store(offsets, stamp, class_id)
-        return [(offsets[i], offsets[i + 1]) for i in images]
+    def fingerprint(self) -> str:
+        """Sixteen hexadecimal digits that change when the specification or a class file does.
 
-    def _index_places(self, class_id: int) -> tuple[Path, Path]:
+        Files are told apart by size and time of modification, as everywhere here.
+
+        Raises:
+            InputError: a file is missing.
+        """
+        digest = hashlib.sha256()
+        try:
+            digest.update((self.spec.folder / SPEC_FILE).read_bytes())
+            for class_id in self.spec.split_classes[self.split]:
+                stamp = self.spec.class_file(class_id).stat()
+                digest.update(struct.pack("<QQ", stamp.st_size, stamp.st_mtime_ns))
+        except OSError as error:
+            raise InputError(f"cannot be read: {error.strerror}.", error.filename) from error
+        return digest.hexdigest()[:16]
+
+    def index(self, progress: Callable[[int, int], None] | None = None, jobs: int = 8) -> None:
+        """Index every class file of the split that has no valid index.
+
+        Not needed before reading, which indexes the classes it meets. Threads, because the time
+        goes into waiting for the disk; only record headers are read.
+
+        Args:
+            progress: called with class files done and in all.
+            jobs: files scanned at once.
+
+        Raises:
+            InputError: a file is missing, truncated or damaged, or the disk is full.
+        """
+        class_ids = self.spec.split_classes[self.split]
+        with ThreadPoolExecutor(jobs) as pool:
+            try:
+                for done, _ in enumerate(pool.map(self._ensure_index, class_ids), start=1):
+                    if progress:
+                        progress(done, len(class_ids))
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+
+    def _ensure_index(self, class_id: int) -> None:
+        path = self.spec.class_file(class_id)
+        with opening(path) as handle:
+            stamp = os.fstat(handle)
+            if self._look_up(class_id, stamp, np.zeros(0, dtype=np.int64)) is None:
+                self._index(class_id, path, handle, stamp)
+
+    def _index_places(self, class_id: int) -> Iterator[Path]:
         """Beside the records, and in the cache for records that are read-only."""
-        folder = self.spec.folder.resolve()
-        key = hashlib.sha256(str(folder).encode()).hexdigest()[:16]
-        name = f"{class_id}.offsets"
-        return folder / INDEX_FOLDER / name, cache_folder() / "index" / key / name
+        yield self._folder / INDEX_FOLDER / f"{class_id}.offsets"
+        yield cache_folder() / "index" / self._key / f"{class_id}.offsets"
 
     def _look_up(
-        self,
-        index: Path,
-        stamp: os.stat_result,
-        path: Path,
-        class_id: int,
-        images: npt.NDArray[np.int64],
-    ) -> list[tuple[int, int]] | None:
-        """Offsets from an index file, or None when it is absent, damaged or of another file."""
-        try:
-            with index.open("rb", buffering=0) as file:
-                handle = file.fileno()
-                header = os.pread(handle, INDEX_HEADER.size, 0)
-                if len(header) < INDEX_HEADER.size:
-                    return None
-                magic, size, time, count = INDEX_HEADER.unpack(header)
-                fresh = (magic, size, time) == (INDEX_MAGIC, stamp.st_size, stamp.st_mtime_ns)
-                whole = os.fstat(handle).st_size == INDEX_HEADER.size + WORD * (count + 1)
-                if not (fresh and whole):
-                    return None
-                self._check_count(count, path, class_id)
-                places = [INDEX_HEADER.size + WORD * int(i) for i in images]
-                return [struct.unpack("<QQ", os.pread(handle, 2 * WORD, at)) for at in places]
-        except OSError:
-            return None
+        self, class_id: int, stamp: os.stat_result, images: npt.NDArray[np.int64]
+    ) -> Spans | None:
+        """Starts and stops from an index; None when it is absent, damaged or of another file."""
+        for place in self._index_places(class_id):
+            try:
+                with place.open("rb", buffering=0) as file:
+                    # Mapped, so that memory does not grow with the records. An index is never
+                    # changed in place, only replaced.
+                    index = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            except (OSError, ValueError):  # absent, or empty
+                continue
+            if len(index) < INDEX_HEADER.size + WORD:
+                continue
+            magic, size, time, count = INDEX_HEADER.unpack_from(index)
+            fresh = (magic, size, time) == (INDEX_MAGIC, stamp.st_size, stamp.st_mtime_ns)
+            if not fresh or len(index) != INDEX_HEADER.size + WORD * (count + 1):
+                continue
+            self._check_count(count, class_id)
+            starts, stops = _spans(np.frombuffer(index, "<u8", offset=INDEX_HEADER.size), images)
+            if all(a < b <= size for a, b in zip(starts, stops, strict=True)):
+                return starts, stops
+        return None
 
-    def _check_count(self, found: int, path: Path, class_id: int) -> None:
+    def _check_count(self, found: int, class_id: int) -> None:
         expected = self.spec.images_per_class[class_id]
         if found != expected:
             raise InputError(
                 f"holds {found} records, but dataset_spec.json says {expected}.",
-                path,
+                self.spec.class_file(class_id),
                 "Convert this source again, so that records and specification agree.",
             )
 
-    def _store(self, offsets: list[int], stamp: os.stat_result, class_id: int) -> None:
+    def _index(
+        self, class_id: int, path: Path, handle: int, stamp: os.stat_result
+    ) -> npt.NDArray[np.uint64]:
+        """Scan the headers of a class file and keep the offsets."""
+        offsets = scan_handle(handle, path)
+        self._check_count(len(offsets) - 1, class_id)
+        self._store(offsets, stamp, class_id)
+        return offsets
+
+    def _store(self, offsets: npt.NDArray[np.uint64], stamp: os.stat_result, class_id: int) -> None:
         header = INDEX_HEADER.pack(INDEX_MAGIC, stamp.st_size, stamp.st_mtime_ns, len(offsets) - 1)
-        content = header + np.asarray(offsets, dtype="<u8").tobytes()
-        beside, cached = self._index_places(class_id)
-        for place in (beside, cached):
+        content = header + offsets.astype("<u8").tobytes()
+        for attempt, place in enumerate(self._index_places(class_id)):
             try:
                 with replacing(place) as temporary:
                     temporary.write_bytes(content)
@@ -157,7 +223,7 @@ class Records:
                         "Free some space, or set XDG_CACHE_HOME to a folder with room.",
                     ) from error
                 readonly = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
-                if place is cached or not readonly:
+                if attempt or not readonly:
                     raise InputError(
                         f"the index of the records cannot be written: {error.strerror}.",
                         place,

@@ -1,0 +1,99 @@
+"""Many images at once: encoded images of a source to pixels, on all threads."""
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from episodes.faults import InputError
+from episodes.images import ImageRule
+from episodes.plan import Integers
+
+LARGEST_TASK = 32
+"""Images that one thread takes at a time, at most."""
+TASKS_PER_THREAD = 8
+"""So that threads finish at about the same time."""
+
+
+class EncodedImages(Protocol):
+    """The encoded images of one source, whatever files they lie in (`Records` is one)."""
+
+    def read(self, class_id: int, images: Integers) -> list[tuple[bytes, int | None]]:
+        """Encoded image and stored label of some images of one class."""
+
+    def locate(self, class_id: int, image: int) -> str:
+        """Where an image lies, for messages."""
+
+
+class DecodedImages:
+    """Decodes and resizes the images of a source.
+
+    Decoding, resizing and checksums run outside of Python's lock, so threads share the work and
+    one copy of everything; no process is started.
+
+    Args:
+        encoded: where the encoded images are.
+        size: side of the square images, in pixels.
+        rule: how bytes become pixels.
+    """
+
+    def __init__(self, encoded: EncodedImages, size: int, rule: ImageRule) -> None:
+        self._encoded, self._size, self._rule = encoded, size, rule
+
+    def read(self, class_ids: Integers, images: Integers, threads: int = 1) -> npt.NDArray[Any]:
+        """Images in the order asked for.
+
+        Args:
+            class_ids: [n] class id of each image.
+            images: [n] number of each image in its class.
+            threads: that read, decode and resize. The pixels are the same.
+
+        Returns:
+            [n, 3, size, size] in the type of the rule.
+
+        Raises:
+            InputError: a file is missing or damaged, or an image does not decode.
+        """
+        pixels = np.empty((len(images), 3, self._size, self._size), dtype=self._rule.dtype)
+
+        def fill(places: Integers) -> None:
+            class_id = int(class_ids[places[0]])
+            encoded = self._encoded.read(class_id, images[places])
+            for place, (image, _) in zip(places.tolist(), encoded, strict=True):
+                try:
+                    self._rule.load(image, pixels[place])
+                except ValueError as error:
+                    raise InputError(
+                        f"the image does not decode: {error}.",
+                        self._encoded.locate(class_id, int(images[place])),
+                        "Convert or copy it again.",
+                    ) from error
+
+        tasks = _tasks(class_ids, max(1, threads))
+        if threads <= 1 or len(tasks) <= 1:
+            for places in tasks:
+                fill(places)
+        else:
+            with ThreadPoolExecutor(min(threads, len(tasks))) as pool:
+                try:
+                    for _ in pool.map(fill, tasks):
+                        pass
+                except BaseException:
+                    pool.shutdown(cancel_futures=True)
+                    raise
+        return pixels
+
+
+def _tasks(class_ids: Integers, threads: int) -> list[Integers]:
+    """The places of a batch in portions of one class each."""
+    portion = LARGEST_TASK
+    if threads > 1:
+        portion = min(portion, max(1, len(class_ids) // (threads * TASKS_PER_THREAD)))
+    places = np.argsort(class_ids, kind="stable")
+    of_class = np.split(places, np.flatnonzero(np.diff(class_ids[places])) + 1)
+    return [
+        group[start : start + portion]
+        for group in of_class
+        for start in range(0, len(group), portion)
+    ]
