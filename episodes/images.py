@@ -18,7 +18,7 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numba
 import numpy as np
@@ -107,10 +107,9 @@ def _compiled(function: Function) -> Function:
     once per process. Without `fastmath`: every operation is rounded as IEEE 754 says.
     """
     try:
-        compiled: Function = numba.njit(nogil=True, cache=True)(function)
+        return cast(Function, numba.njit(nogil=True, cache=True)(function))
     except RuntimeError:  # no folder to keep it in
-        compiled = numba.njit(nogil=True)(function)
-    return compiled
+        return cast(Function, numba.njit(nogil=True)(function))
 
 
 @lru_cache(maxsize=4096)
@@ -208,7 +207,7 @@ def resize_official(pixels: Pixels, size: int) -> Floats:
         float32 grey levels, not rounded.
     """
     out = np.empty((3, size, size), dtype=np.float32)
-    _resize(np.require(pixels, np.uint8, "CW"), out, 1.0, 0.0)
+    _resize(np.require(pixels, np.uint8, ["C", "W"]), out, 1.0, 0.0)
     return out.transpose(1, 2, 0)
 
 
@@ -249,6 +248,10 @@ class ImageRule:
     name: str
     dtype: npt.DTypeLike
     load: Callable[[bytes, npt.NDArray[Any]], None]
+
+    def image_bytes(self, size: int) -> int:
+        """Bytes that an image of this size is kept in."""
+        return 3 * size**2 * np.dtype(self.dtype).itemsize
 
 
 IMAGE_RULES = {

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from episodes.faults import InputError
 from episodes.images import ImageRule
 from episodes.plan import Integers
+from episodes.spec import SourceSpec
 
 LARGEST_TASK = 32
 """Images that one thread takes at a time, at most."""
@@ -19,11 +20,18 @@ TASKS_PER_THREAD = 8
 class EncodedImages(Protocol):
     """The encoded images of one source, whatever files they lie in (`Records` is one)."""
 
+    @property
+    def spec(self) -> SourceSpec:
+        """Classes, splits and images per class."""
+
     def read(self, class_id: int, images: Integers) -> list[tuple[bytes, int | None]]:
         """Encoded image and stored label of some images of one class."""
 
     def locate(self, class_id: int, image: int) -> str:
         """Where an image lies, for messages."""
+
+    def fingerprint(self) -> str:
+        """Changes when any of the files does."""
 
 
 class DecodedImages:

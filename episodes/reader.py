@@ -9,6 +9,7 @@ from torch import Tensor
 
 from episodes.faults import InputError, unknown_name
 from episodes.images import IMAGE_RULES, to_unit_range
+from episodes.packs import Pack, find_pack, pack_folder
 from episodes.pixels import DecodedImages
 from episodes.plan import EpisodePlan, Integers
 from episodes.plan_file import PlanFile, read_plans
@@ -49,7 +50,16 @@ class ImageReader:
             class folders of images.
         split: "train", "valid" or "test".
         size: side of the square images, in pixels.
-        rule: how bytes become pixels.
+        rule: how bytes become pixels: one of `IMAGE_RULES`.
+        packs: the folder that packs were written to; None is each source's own. A pack that
+            matches is read instead of the records, with the same pixels to the last bit.
+
+    Attributes:
+        spec: of the source.
+        encoded: the images before decoding.
+        rule: the `ImageRule`.
+        pack: what is read instead of the records, or None.
+        unpacked_because: why there is no pack, in a sentence: absent, stale or damaged.
 
     Raises:
         InputError: the source is missing or broken.
@@ -62,6 +72,7 @@ class ImageReader:
         split: Split | str,
         size: int = 84,
         rule: str = "official",
+        packs: str | Path | None = None,
     ) -> None:
         if size < 1:
             raise InputError(f"image size {size} is not positive.")
@@ -76,8 +87,13 @@ class ImageReader:
                 self.spec.folder,
                 "Name the folder after the source in its dataset_spec.json.",
             )
-        records_of_split = Records(self.spec, self.split)
-        self._pixels = DecodedImages(records_of_split, size, IMAGE_RULES[rule])
+        self.rule = IMAGE_RULES[rule]
+        self.encoded = Records(self.spec, self.split)
+        self._decoded = DecodedImages(self.encoded, size, self.rule)
+        folder = pack_folder(self.spec, packs)
+        found = find_pack(folder, self.encoded, self.split, self.rule, size)
+        self.pack = found if isinstance(found, Pack) else None
+        self.unpacked_because = found if isinstance(found, str) else ""
 
     def read(self, class_ids: Integers, images: Integers) -> Tensor:
         """Images in the order asked for, on as many threads as torch uses.
@@ -92,7 +108,9 @@ class ImageReader:
         Raises:
             InputError: a file is missing or damaged, or an image does not decode.
         """
-        kept = self._pixels.read(class_ids, images, torch.get_num_threads())
+        if self.pack is not None:
+            return torch.from_numpy(to_unit_range(self.pack.read(class_ids, images)))
+        kept = self._decoded.read(class_ids, images, torch.get_num_threads())
         return torch.from_numpy(to_unit_range(kept))
 
 
@@ -106,6 +124,7 @@ class EpisodeReader:
         seed: another seed is another list of episodes.
         size: side of the images, in pixels.
         rule: how bytes become pixels.
+        packs: where packs are, as for `ImageReader`.
 
     Raises:
         InputError: the source is missing or broken, or too small for the protocol.
@@ -120,8 +139,9 @@ class EpisodeReader:
         seed: int = 0,
         size: int = 84,
         rule: str = "official",
+        packs: str | Path | None = None,
     ) -> None:
-        self.images = ImageReader(records, source, split, size, rule)
+        self.images = ImageReader(records, source, split, size, rule, packs)
         self.sampler = EpisodeSampler(self.images.spec, split, protocol)
         self.seed = seed
 

@@ -116,7 +116,7 @@ def scan_offsets(path: Path) -> list[int]:
             its checksum.
     """
     with opening(path) as handle:
-        return scan_handle(handle, path).tolist()
+        return [int(offset) for offset in scan_handle(handle, path)]
 
 
 def scan_handle(handle: int, path: Path) -> npt.NDArray[np.uint64]:

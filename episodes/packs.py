@@ -1,0 +1,410 @@
+"""Packs: the images of one split, decoded and resized once, mapped into memory.
+
+A pack holds exactly what its image rule yields, so reading from it gives the same bits as
+reading from records: float32 for `official` (never rounded, four bytes per value), uint8 for
+`official_rounded` and `antialiased` (a quarter of that). The rule is in the pack's name and
+header; a pack of one rule never stands in for another.
+
+At 84 pixels an image takes 84,672 bytes as float32 and 21,168 as uint8: ImageNet's 1.28 million
+109 GB or 27 GB, QuickDraw's 50 million 4.3 TB or 1.1 TB. Pack what fits.
+
+File: `magic | u32 header length | u32 crc(header) | header (JSON)`, zeros up to a page, one
+u32 CRC-32C per image, zeros up to a page, the images [n, 3, size, size] by class and number.
+Every image is checked each time it is read: that costs less than remembering which were.
+
+While it is made, a pack is called `….partial`. An image in it is done when it agrees with its
+checksum, so a packing that was killed at any moment goes on where it was.
+"""
+
+import errno
+import fcntl
+import json
+import mmap
+import os
+import struct
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+import numpy as np
+import numpy.typing as npt
+
+from episodes.faults import InputError, is_disk_full
+from episodes.images import ImageRule
+from episodes.pixels import DecodedImages, EncodedImages
+from episodes.plan import Integers
+from episodes.protocol import Split
+from episodes.spec import SourceSpec
+
+PACK_FOLDER = ".packs"
+"""Beside the records of a source, where packs are looked for unless another folder is named."""
+MAGIC = b"MDPACK01"
+START = struct.Struct("<8sII")
+PAGE = 4096
+CHUNK_BYTES = 1 << 24
+"""Images are packed in portions of about this many bytes."""
+REMEDY = "Remove it and pack again."
+
+
+def pack_folder(spec: SourceSpec, packs: str | Path | None) -> Path:
+    """Where the packs of a source are: in its folder, or by its name in `packs`."""
+    return spec.folder / PACK_FOLDER if packs is None else Path(packs) / spec.name
+
+
+def pack_name(split: Split, rule: ImageRule, size: int) -> str:
+    """The file name of a pack."""
+    return f"{split}-{rule.name}-{size}.pack"
+
+
+@dataclass(frozen=True)
+class PackLayout:
+    """What a pack holds, and where.
+
+    Attributes:
+        source, split: whose images.
+        rule: how bytes became pixels.
+        size: side of the images, in pixels.
+        first_class: class id of the first class.
+        images_per_class: of the split, by relative class id.
+        fingerprint: of the records that were packed.
+    """
+
+    source: str
+    split: Split
+    rule: ImageRule
+    size: int
+    first_class: int
+    images_per_class: tuple[int, ...]
+    fingerprint: str
+
+    @cached_property
+    def header(self) -> bytes:
+        """The first bytes of the file: equal headers, equal content."""
+        entries = {
+            "source": self.source,
+            "split": self.split.value,
+            "rule": self.rule.name,
+            "dtype": np.dtype(self.rule.dtype).str,
+            "size": self.size,
+            "first_class": self.first_class,
+            "images_per_class": self.images_per_class,
+            "fingerprint": self.fingerprint,
+        }
+        content = json.dumps(entries).encode()
+        return START.pack(MAGIC, len(content), google_crc32c.value(content)) + content
+
+    @cached_property
+    def starts(self) -> Integers:
+        """[classes + 1] number of the first image of each class, then of all images."""
+        return np.concatenate([[0], np.cumsum(self.images_per_class, dtype=np.int64)])
+
+    @property
+    def images(self) -> int:
+        """Number of images."""
+        return int(self.starts[-1])
+
+    @property
+    def image_bytes(self) -> int:
+        """Bytes of one image."""
+        return self.rule.image_bytes(self.size)
+
+    @property
+    def checksums_at(self) -> int:
+        """Offset of the checksums."""
+        return -(-len(self.header) // PAGE) * PAGE
+
+    @property
+    def images_at(self) -> int:
+        """Offset of the images."""
+        return self.checksums_at + -(-4 * self.images // PAGE) * PAGE
+
+    @property
+    def total_bytes(self) -> int:
+        """Size of the file."""
+        return self.images_at + self.images * self.image_bytes
+
+
+def plan_pack(encoded: EncodedImages, split: Split, rule: ImageRule, size: int) -> PackLayout:
+    """The layout of the pack of a split.
+
+    Raises:
+        InputError: a file of the source is missing.
+    """
+    spec = encoded.spec
+    return PackLayout(
+        source=spec.name,
+        split=split,
+        rule=rule,
+        size=size,
+        first_class=spec.split_classes[split].start,
+        images_per_class=spec.images_in_split(split),
+        fingerprint=encoded.fingerprint(),
+    )
+
+
+# ---- reading ---------------------------------------------------------------------------------
+
+
+class Pack:
+    """A finished pack, mapped into memory.
+
+    Args:
+        path: of the file.
+        layout: what it must hold.
+
+    Raises:
+        InputError: it is stale (made of other records), truncated or damaged.
+    """
+
+    def __init__(self, path: Path, layout: PackLayout) -> None:
+        self.path, self.layout = path, layout
+        try:
+            with path.open("rb", buffering=0) as file:
+                header = file.read(len(layout.header))
+                size = os.fstat(file.fileno()).st_size
+                if header != layout.header:
+                    raise InputError(_difference(header, layout), path, REMEDY)
+                if size != layout.total_bytes:
+                    what = f"is {size:,} bytes long, not {layout.total_bytes:,}: it is damaged."
+                    raise InputError(what, path, REMEDY)
+                self._map = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)
+        except OSError as error:
+            raise InputError(f"cannot be read: {error.strerror}.", path) from error
+        self._checksums = np.frombuffer(
+            self._map, "<u4", offset=layout.checksums_at, count=layout.images
+        )
+        shape = layout.images, 3, layout.size, layout.size
+        self._images = np.frombuffer(
+            self._map, layout.rule.dtype, offset=layout.images_at, count=int(np.prod(shape))
+        ).reshape(shape)
+
+    def __reduce__(self) -> tuple[type["Pack"], tuple[Path, PackLayout]]:
+        """Survive the trip to a worker process, which maps the file itself."""
+        return type(self), (self.path, self.layout)
+
+    def read(self, class_ids: Integers, images: Integers) -> npt.NDArray[Any]:
+        """Images in the order asked for, each checked against its checksum.
+
+        Args:
+            class_ids: [n] class id of each image.
+            images: [n] number of each image in its class.
+
+        Returns:
+            [n, 3, size, size] in the type of the rule.
+
+        Raises:
+            InputError: the content of an image fails its checksum.
+            IndexError: there is no such image.
+        """
+        relative = class_ids - self.layout.first_class
+        outside = (relative < 0) | (images < 0)
+        if outside.any() or (images >= np.asarray(self.layout.images_per_class)[relative]).any():
+            raise IndexError("an image that the pack's split does not have")
+        places = self.layout.starts[relative] + images
+        expected = self._checksums[places].tolist()
+        out = np.empty((len(places), *self._images.shape[1:]), dtype=self._images.dtype)
+        for k, place in enumerate(places.tolist()):
+            image = self._images[place]
+            if google_crc32c.value(image) != expected[k]:
+                what = f"the content of image {place} fails its checksum: the pack is damaged."
+                raise InputError(what, self.path, REMEDY)
+            out[k] = image
+        return out
+
+
+def _difference(header: bytes, layout: PackLayout) -> str:
+    """Why a pack with this header cannot be used, in a sentence."""
+    try:
+        magic, length, _ = START.unpack_from(header)
+        found = json.loads(header[START.size : START.size + length])
+        stale = magic == MAGIC and found["fingerprint"] != layout.fingerprint
+    except (struct.error, ValueError, KeyError, TypeError):
+        stale = False
+    if stale:
+        return "was packed from other records, or the records have changed since."
+    return "does not start as this pack must: it is damaged or of another version."
+
+
+def find_pack(
+    folder: Path, encoded: EncodedImages, split: Split, rule: ImageRule, size: int
+) -> Pack | str:
+    """A pack that is present and matches, else why there is none, in a sentence.
+
+    Args:
+        folder: of the packs of the source.
+        encoded, split, rule, size: what must have been packed, and how.
+    """
+    path = folder / pack_name(split, rule, size)
+    if not path.exists():
+        return f"{path}: there is no such pack."
+    try:
+        return Pack(path, plan_pack(encoded, split, rule, size))
+    except InputError as error:
+        return str(error)
+
+
+# ---- packing ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Packing:
+    """What packing a split came to.
+
+    Attributes:
+        path: of the pack.
+        images: in it.
+        bytes: of the file.
+        packed: images decoded now; the others were there from an earlier run.
+    """
+
+    path: Path
+    images: int
+    bytes: int
+    packed: int
+
+
+def pack_split(
+    encoded: EncodedImages,
+    split: Split,
+    rule: ImageRule,
+    size: int,
+    folder: Path,
+    threads: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> Packing:
+    """Decode a split once and keep it; goes on where an interrupted run stopped.
+
+    Args:
+        encoded, split: the images.
+        rule, size: how they become pixels.
+        folder: of the packs of this source.
+        threads: that decode. The bytes are the same.
+        progress: called with images done and in all.
+
+    Raises:
+        InputError: an image is missing or damaged, the disk is full (what is done is kept, or,
+            when it was full from the start, nothing), or another process packs the same.
+    """
+    layout = plan_pack(encoded, split, rule, size)
+    path = folder / pack_name(split, rule, size)
+    if path.exists() and _is_current(path, layout):
+        return Packing(path, layout.images, layout.total_bytes, 0)
+    partial = path.with_name(path.name + ".partial")
+    with _writable(partial, layout), _locked(partial) as handle:
+        _prepare(handle, partial, layout)
+        decoded = DecodedImages(encoded, size, rule)
+        packed = _fill(handle, decoded, layout, threads, progress)
+        os.fsync(handle)
+        partial.replace(path)
+    return Packing(path, layout.images, layout.total_bytes, packed)
+
+
+def _is_current(path: Path, layout: PackLayout) -> bool:
+    try:
+        Pack(path, layout)
+    except InputError:
+        return False
+    return True
+
+
+@contextmanager
+def _writable(path: Path, layout: PackLayout) -> Iterator[None]:
+    """Turn what the disk refuses into one message."""
+    try:
+        yield
+    except OSError as error:
+        need = f"{layout.total_bytes / 1e9:.2f} GB"
+        full = is_disk_full(error) or error.errno == errno.EFBIG
+        reason = f"the disk has no room for {need}" if full else error.strerror or str(error)
+        remedy = f"Free {need}, or name a folder that can be written and has room."
+        raise InputError(f"the pack cannot be written: {reason}.", path, remedy) from error
+
+
+@contextmanager
+def _locked(partial: Path) -> Iterator[int]:
+    """The unfinished pack, open and ours alone; the lock goes with the process."""
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(partial, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o644)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # a process that finished meanwhile has renamed the file that is open here
+            ours = partial.exists() and os.path.samestat(os.fstat(handle), partial.stat())
+        except BlockingIOError:
+            ours = False
+        if not ours:
+            raise InputError("another process is packing this.", partial, "Wait for it.")
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def _prepare(handle: int, partial: Path, layout: PackLayout) -> None:
+    """Lay out an empty pack, unless it is the beginning of this one."""
+    known = os.pread(handle, len(layout.header), 0) == layout.header
+    if known and os.fstat(handle).st_size == layout.total_bytes:
+        return
+    os.ftruncate(handle, 0)
+    try:
+        # All the room at once: a disk too small is known before hours of work.
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(handle, 0, layout.total_bytes)
+        else:
+            os.ftruncate(handle, layout.total_bytes)
+    except OSError:
+        partial.unlink()
+        raise
+    os.pwrite(handle, layout.header, 0)
+
+
+def _fill(
+    handle: int,
+    decoded: DecodedImages,
+    layout: PackLayout,
+    threads: int,
+    progress: Callable[[int, int], None] | None,
+) -> int:
+    """Pack every image that does not agree with its checksum yet; returns how many did not."""
+    packed, portion = 0, max(1, CHUNK_BYTES // layout.image_bytes)
+    if progress:
+        progress(0, layout.images)
+    for relative, count in enumerate(layout.images_per_class):
+        for first in range(0, count, portion):
+            images = np.arange(first, min(first + portion, count))
+            place = int(layout.starts[relative]) + first
+            if not _done(handle, layout, place, len(images)):
+                class_ids = np.full(len(images), layout.first_class + relative)
+                pixels = decoded.read(class_ids, images, threads)
+                pixels.flags.writeable = False  # as the checksum wants it
+                sums = [google_crc32c.value(image) for image in pixels]
+                _write(handle, pixels.data, layout.images_at + place * layout.image_bytes)
+                checksums = np.asarray(sums, dtype="<u4")
+                _write(handle, checksums.data, layout.checksums_at + 4 * place)
+                packed += len(images)
+            if progress:
+                progress(place + len(images), layout.images)
+    return packed
+
+
+def _done(handle: int, layout: PackLayout, place: int, count: int) -> bool:
+    """Whether these images are in the file already: nothing agrees with a checksum by chance."""
+    sums = np.frombuffer(os.pread(handle, 4 * count, layout.checksums_at + 4 * place), "<u4")
+    if len(sums) < count or not sums.any():
+        return False
+    size = layout.image_bytes
+    images = os.pread(handle, count * size, layout.images_at + place * size)
+    return all(
+        google_crc32c.value(images[k * size : (k + 1) * size]) == expected
+        for k, expected in enumerate(sums.tolist())
+    )
+
+
+def _write(handle: int, content: memoryview, offset: int) -> None:
+    remaining = content.cast("B")
+    while remaining:
+        written = os.pwrite(handle, remaining, offset)
+        remaining, offset = remaining[written:], offset + written
