@@ -164,7 +164,7 @@ class Pack:
         self.path, self.layout = path, layout
         try:
             with path.open("rb", buffering=0) as file:
-                header = file.read(len(layout.header))
+                header = _read_header(file.fileno())
                 size = os.fstat(file.fileno()).st_size
                 if header != layout.header:
                     raise InputError(_difference(header, layout), path, REMEDY)
@@ -218,15 +218,24 @@ class Pack:
 
 def _difference(header: bytes, layout: PackLayout) -> str:
     """Why a pack with this header cannot be used, in a sentence."""
+    content = header[START.size :]
     try:
-        magic, length, _ = START.unpack_from(header)
-        found = json.loads(header[START.size : START.size + length])
-        stale = magic == MAGIC and found["fingerprint"] != layout.fingerprint
+        magic, _, crc = START.unpack_from(header)
+        whole = magic == MAGIC and crc == google_crc32c.value(content)
+        stale = whole and json.loads(content)["fingerprint"] != layout.fingerprint
     except (struct.error, ValueError, KeyError, TypeError):
         stale = False
     if stale:
         return "was packed from other records, or the records have changed since."
     return "does not start as this pack must: it is damaged or of another version."
+
+
+def _read_header(handle: int) -> bytes:
+    start = os.pread(handle, START.size, 0)
+    if len(start) < START.size:
+        return start
+    length = min(START.unpack(start)[1], os.fstat(handle).st_size)
+    return os.pread(handle, START.size + length, 0)
 
 
 def find_pack(
