@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from episodes.images import decode, load_image, resize_official
+from episodes.images import IMAGE_RULES, SPARE, decode, load_image, resize_official
 
 REFERENCE = json.loads((Path(__file__).parent / "tensorflow_pixels.json").read_text())
 
@@ -49,6 +49,80 @@ def plain_resize(pixels, size):
 def test_resize_agrees_with_the_definition(height, width, size, seed):
     pixels = np.random.RandomState(seed).randint(0, 256, (height, width, 3)).astype(np.uint8)
     assert np.abs(resize_official(pixels, size) - plain_resize(pixels, size)).max() < 2e-3
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 12), st.integers(0, 99))
+def test_grey_pictures_are_resized_like_coloured_ones(height, width, size, seed):
+    grey = np.random.RandomState(seed).randint(0, 256, (height, width, 1)).astype(np.uint8)
+    both = np.concatenate([grey, grey, grey], axis=2)
+    other = np.concatenate([grey, grey, 255 - grey], axis=2)
+    channels = resize_official(both, size)
+    assert np.array_equal(channels[..., 0], resize_official(other, size)[..., 0])
+    assert np.array_equal(channels[..., 0], channels[..., 2])
+
+
+@pytest.mark.parametrize("kind", REFERENCE)
+def test_rounded_is_official_to_the_nearest_level(kind):
+    image = base64.b64decode(REFERENCE[kind]["image"])
+    exact = resize_official(decode(image), 31).transpose(2, 0, 1)
+    kept = np.empty((3, 31, 31), np.uint8)
+    IMAGE_RULES["official_rounded"].load(image, kept)
+    assert np.array_equal(kept, np.rint(exact))
+    unit = 2.0 * (kept.astype(np.float32) / np.float32(255) - np.float32(0.5))
+    assert np.array_equal(load_image(image, 31, "official_rounded"), unit)
+
+
+def photo(height, width, seed=0):
+    """A JPEG that is smooth here and busy there, and its pixels."""
+    rng = np.random.RandomState(seed)
+    small = rng.randint(0, 256, (height // 8, width // 8, 3)).astype(np.uint8)
+    pixels = np.asarray(Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC))
+    pixels = np.where(rng.rand(height, width, 1) < 0.02, 255 - pixels, pixels)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=90)
+    return buffer.getvalue()
+
+
+def triangle_weights(length, size):
+    """[size, length] weights of a triangle filter as wide as the reduction, in float64."""
+    centre = (np.arange(size) + 0.5) * length / size
+    distance = np.abs(np.arange(length) + 0.5 - centre[:, None])
+    weights = np.maximum(0, 1 - distance / max(length / size, 1))
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize(("height", "width"), [(28, 28), (84, 84), (105, 105), (90, 240)])
+def test_antialiased_agrees_with_the_triangle_filter(height, width):
+    image = photo(height, width)
+    kept = np.empty((3, 84, 84), np.uint8)
+    IMAGE_RULES["antialiased"].load(image, kept)
+    vertical, horizontal = triangle_weights(height, 84), triangle_weights(width, 84)
+    exact = np.einsum("ih,hwc,jw->cij", vertical, decode(image).astype(float), horizontal)
+    assert np.abs(kept - exact).max() < 1.01  # two passes, each rounded to whole levels
+
+
+def test_antialiased_removes_what_official_folds():
+    """Stripes one pixel wide are above what 25 pixels can show: grey, not other stripes."""
+    stripes = np.zeros((84, 84, 3), np.uint8)
+    stripes[:, ::2] = 255
+    buffer = io.BytesIO()
+    Image.fromarray(stripes).save(buffer, "PNG")
+    inner = np.s_[:, 2:-2, 2:-2]
+    assert load_image(buffer.getvalue(), 25, "antialiased")[inner].std() < 0.05
+    assert load_image(buffer.getvalue(), 25, "official")[inner].std() > 0.3
+
+
+def test_scaled_decoding_leaves_spare_pixels_and_hardly_shows():
+    size = 40
+    image = photo(600, 1000)
+    scaled = decode(image, SPARE * size)
+    assert scaled.shape == (150, 250, 3)
+    assert decode(image, 600).shape == (600, 1000, 3)
+    kept = np.empty((3, size, size), np.uint8)
+    IMAGE_RULES["antialiased"].load(image, kept)
+    reference = Image.fromarray(decode(image)).resize((size, size), Image.Resampling.BILINEAR)
+    difference = np.abs(kept.transpose(1, 2, 0).astype(int) - np.asarray(reference))
+    assert difference.mean() < 1 and np.percentile(difference, 99) <= 4
 
 
 def test_range_is_minus_one_to_one():
