@@ -11,6 +11,7 @@ import tempfile
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 
 import google_crc32c
@@ -31,6 +32,10 @@ SMALL_GAP = 16384
 LONGEST_READ = 1 << 20
 """Bytes that neighbouring records are read at once up to."""
 REMEDY = "Convert or copy this file again."
+
+LABEL_NAME = b"\n\x05label\x12"
+LONGEST_END, LONGEST_FRAMING = 28, 64
+"""Bytes that the label of an Example, and all but its image, take at most."""
 
 Span = tuple[int, int]
 
@@ -61,6 +66,11 @@ def _message(content: bytes, field: int = 1) -> bytes:
     return bytes([field << 3 | _WIRE_BYTES]) + _varint(len(content)) + content
 
 
+def _label_message(label: int) -> bytes:
+    integers = _message(_message(_varint(label)), 3)
+    return _message(_message(b"label") + _message(integers, 2))
+
+
 def encode_example(image: bytes, label: int) -> bytes:
     """A serialized `tf.train.Example` with the features `image` and `label`.
 
@@ -69,9 +79,7 @@ def encode_example(image: bytes, label: int) -> bytes:
         label: class id in the source, 0 or more.
     """
     image_entry = _message(b"image") + _message(_message(_message(image)), 2)
-    integers = _message(_message(_varint(label)), 3)
-    label_entry = _message(b"label") + _message(integers, 2)
-    return _message(_message(image_entry) + _message(label_entry))
+    return _message(_message(image_entry) + _label_message(label))
 
 
 @contextmanager
@@ -239,7 +247,10 @@ def decode_example(payload: bytes, path: Path, record: int) -> tuple[bytes, int 
     Raises:
         InputError: the payload is not an Example, or holds no image.
     """
-    image: tuple[int, int] | None = None
+    usual = _usual_layout(payload)
+    if usual is not None:
+        return usual
+    image: Span | None = None
     label: int | None = None
     try:
         parts = _all(payload, (0, len(payload)), 1)
@@ -254,6 +265,37 @@ def decode_example(payload: bytes, path: Path, record: int) -> tuple[bytes, int 
     if image is None:
         raise InputError(f"record {record} is not an Example with an `image`.", path, REMEDY)
     return payload[slice(*image)], label
+
+
+def _usual_layout(payload: bytes) -> tuple[bytes, int] | None:
+    """As `decode_example`, where all around the image is as `encode_example` writes it.
+
+    So it is in most records, and for small images the parser takes as long as the resize. None
+    where a single byte differs: then the parser looks.
+    """
+    size = len(payload)
+    name = payload.rfind(LABEL_NAME, size - LONGEST_END)
+    if name < 0 or size > SMALL_RECORD:
+        return None
+    try:
+        label, _ = _read_varint(payload, name + len(LABEL_NAME) + 5)
+    except (IndexError, ValueError):
+        return None
+    start, end = _usual_framing(size, label)
+    if start and payload.startswith(start) and payload.endswith(end):
+        return payload[len(start) : size - len(end)], label
+    return None
+
+
+@lru_cache(maxsize=1 << 14)
+def _usual_framing(size: int, label: int) -> tuple[bytes, bytes]:
+    """What comes before and after the image in a payload of this size; empty if none has it."""
+    for length in range(max(0, size - LONGEST_FRAMING), size):
+        usual = encode_example(bytes(length), label)
+        if len(usual) == size:
+            end = _label_message(label)
+            return usual[: size - len(end) - length], end
+    return b"", b""
 
 
 # The parser passes spans (start, stop) of the one payload on, so that no image is copied twice.

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from episodes import tfrecord
 from episodes.faults import InputError
 from episodes.tfrecord import (
     decode_example,
@@ -92,6 +93,30 @@ def test_a_forged_length_costs_no_memory(tmp_path):
     path.write_bytes(length + struct.pack("<I", masked_crc(length)) + b"x" * 100)
     with pytest.raises(InputError, match="truncated"):
         scan_offsets(path)
+
+
+def parsed_only(payload, path):
+    """What the parser makes of it when the usual layout is not tried first."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tfrecord, "_usual_layout", lambda _: None)
+        try:
+            return decode_example(payload, path, 0)
+        except InputError:
+            return None
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_the_usual_layout_is_told_exactly(tmp_path_factory, data):
+    path = tmp_path_factory.getbasetemp()
+    image, label = data.draw(st.binary(max_size=300)), data.draw(st.integers(0, 2**62))
+    payload = bytearray(encode_example(image, label))
+    assert tfrecord._usual_layout(bytes(payload)) == (image, label) == parsed_only(payload, path)
+    for _ in range(data.draw(st.integers(1, 3))):
+        framing = st.sampled_from([*range(min(30, len(payload))), *range(-16, 0)])
+        payload[data.draw(framing)] = data.draw(st.integers(0, 255))
+    usual = tfrecord._usual_layout(bytes(payload))
+    assert usual is None or usual == parsed_only(bytes(payload), path)
 
 
 @settings(max_examples=300, deadline=None)
