@@ -82,7 +82,9 @@ def bare(sample: Sample, threads: int) -> None:
     """Decode and resize bytes that are in memory, in a loop per thread, and nothing else."""
     import numpy as np
 
-    rule, size = sample.reader.rule, sample.reader.size
+    from episodes.images import IMAGE_RULES
+
+    rule, size = IMAGE_RULES[sample.reader.rule], sample.reader.size
 
     def work(part: list[bytes]) -> None:
         out = np.empty((len(part), 3, size, size), rule.dtype)
@@ -133,13 +135,13 @@ def differences(sample: Sample) -> list[str]:
     import numpy as np
     import torch
 
-    from episodes.images import SPARE, decode
+    from episodes.images import IMAGE_RULES, SPARE, decode
 
     size, scaled, found = sample.reader.size, 0, []
     few = sample.encoded[:100]
     for image in few:
         kept = np.empty((3, size, size), np.uint8)
-        sample.reader.rule.load(image, kept)
+        IMAGE_RULES[sample.reader.rule].load(image, kept)
         pixels = decode(image)
         whole = torch.from_numpy(pixels).permute(2, 0, 1)[None]
         full = torch.nn.functional.interpolate(
@@ -214,7 +216,7 @@ def measure_packs(options: argparse.Namespace, source: str) -> None:
             rows.append(
                 [
                     rule,
-                    f"{reader.rule.image_bytes(options.size):,}",
+                    f"{IMAGE_RULES[rule].image_bytes(options.size):,}",
                     f"{packing:,.0f}",
                     f"{BATCH / best:,.0f}",
                     f"{BATCH / ours:,.0f}",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import Progress
 
-from episodes.faults import InputError
+from episodes.faults import InputError, unknown_name
 from episodes.protocol import SOURCES, Split
 from episodes.spec import SPEC_FILE
 
@@ -43,13 +43,14 @@ def run(command: Command, console: Console) -> int:
     """Pack split by split, and say what each came to."""
     import torch
 
+    from episodes.images import IMAGE_RULES
     from episodes.packs import pack_folder, pack_split
 
+    if command.rule not in IMAGE_RULES:
+        raise unknown_name("image rule", command.rule, IMAGE_RULES)
     readers = _open(command)
     images = sum(sum(one.spec.images_in_split(one.split)) for one in readers)
-    room = sum(
-        sum(one.spec.images_in_split(one.split)) * one.rule.image_bytes(one.size) for one in readers
-    )
+    room = images * IMAGE_RULES[command.rule].image_bytes(command.size)
     console.print(
         f"{images:,} images of {command.size} pixels, rule {command.rule}: {room / 1e9:.2f} GB",
         highlight=False,

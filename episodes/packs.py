@@ -34,7 +34,7 @@ import numpy as np
 import numpy.typing as npt
 
 from episodes.faults import InputError, is_disk_full
-from episodes.images import ImageRule
+from episodes.images import IMAGE_RULES, ImageRule
 from episodes.pixels import DecodedImages, EncodedImages
 from episodes.plan import Integers
 from episodes.protocol import Split
@@ -55,9 +55,9 @@ def pack_folder(spec: SourceSpec, packs: str | Path | None) -> Path:
     return spec.folder / PACK_FOLDER if packs is None else Path(packs) / spec.name
 
 
-def pack_name(split: Split, rule: ImageRule, size: int) -> str:
+def pack_name(split: Split, rule: str, size: int) -> str:
     """The file name of a pack."""
-    return f"{split}-{rule.name}-{size}.pack"
+    return f"{split}-{rule}-{size}.pack"
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ class PackLayout:
         return self.images_at + self.images * self.image_bytes
 
 
-def plan_pack(encoded: EncodedImages, split: Split, rule: ImageRule, size: int) -> PackLayout:
+def plan_pack(encoded: EncodedImages, split: Split, rule: str, size: int) -> PackLayout:
     """The layout of the pack of a split.
 
     Raises:
@@ -138,7 +138,7 @@ def plan_pack(encoded: EncodedImages, split: Split, rule: ImageRule, size: int) 
     return PackLayout(
         source=spec.name,
         split=split,
-        rule=rule,
+        rule=IMAGE_RULES[rule],
         size=size,
         first_class=spec.split_classes[split].start,
         images_per_class=spec.images_in_split(split),
@@ -239,7 +239,7 @@ def _read_header(handle: int) -> bytes:
 
 
 def find_pack(
-    folder: Path, encoded: EncodedImages, split: Split, rule: ImageRule, size: int
+    folder: Path, encoded: EncodedImages, split: Split, rule: str, size: int
 ) -> Pack | str:
     """A pack that is present and matches, else why there is none, in a sentence.
 
@@ -279,7 +279,7 @@ class Packing:
 def pack_split(
     encoded: EncodedImages,
     split: Split,
-    rule: ImageRule,
+    rule: str,
     size: int,
     folder: Path,
     threads: int = 1,

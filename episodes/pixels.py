@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from episodes.faults import InputError
-from episodes.images import ImageRule
+from episodes.images import IMAGE_RULES
 from episodes.plan import Integers
 from episodes.spec import SourceSpec
 
@@ -43,11 +43,11 @@ class DecodedImages:
     Args:
         encoded: where the encoded images are.
         size: side of the square images, in pixels.
-        rule: how bytes become pixels.
+        rule: how bytes become pixels: a name in `IMAGE_RULES`.
     """
 
-    def __init__(self, encoded: EncodedImages, size: int, rule: ImageRule) -> None:
-        self._encoded, self._size, self._rule = encoded, size, rule
+    def __init__(self, encoded: EncodedImages, size: int, rule: str) -> None:
+        self._encoded, self._size, self._rule = encoded, size, IMAGE_RULES[rule]
 
     def read(self, class_ids: Integers, images: Integers, threads: int = 1) -> npt.NDArray[Any]:
         """Images in the order asked for.

@@ -57,7 +57,7 @@ class ImageReader:
     Attributes:
         spec: of the source.
         encoded: the images before decoding.
-        rule: the `ImageRule`.
+        rule: the name of the image rule.
         pack: what is read instead of the records, or None.
         unpacked_because: why there is no pack, in a sentence: absent, stale or damaged.
 
@@ -87,11 +87,10 @@ class ImageReader:
                 self.spec.folder,
                 "Name the folder after the source in its dataset_spec.json.",
             )
-        self.rule = IMAGE_RULES[rule]
         self.encoded = Records(self.spec, self.split)
-        self._decoded = DecodedImages(self.encoded, size, self.rule)
+        self._decoded = DecodedImages(self.encoded, size, rule)
         folder = pack_folder(self.spec, packs)
-        found = find_pack(folder, self.encoded, self.split, self.rule, size)
+        found = find_pack(folder, self.encoded, self.split, rule, size)
         self.pack = found if isinstance(found, Pack) else None
         self.unpacked_because = found if isinstance(found, str) else ""
 
