@@ -44,7 +44,8 @@ def run(command: Command, console: Console) -> int:
     import torch
 
     from episodes.images import IMAGE_RULES
-    from episodes.packs import pack_folder, pack_split
+    from episodes.packing import pack_split
+    from episodes.packs import pack_folder
 
     if command.rule not in IMAGE_RULES:
         raise unknown_name("image rule", command.rule, IMAGE_RULES)

@@ -21,7 +21,8 @@ from commands import pack as pack_command
 from episodes import EpisodeReader, ImageReader
 from episodes.faults import InputError
 from episodes.images import IMAGE_RULES
-from episodes.packs import PAGE, pack_folder, pack_split
+from episodes.packing import pack_split
+from episodes.packs import PAGE, pack_folder
 from episodes.protocol import SOURCES, Split
 
 ROOT = Path(__file__).parents[2]
@@ -202,7 +203,8 @@ SLOWLY = """
 import sys, time
 from pathlib import Path
 from episodes import ImageReader
-from episodes.packs import pack_folder, pack_split
+from episodes.packing import pack_split
+from episodes.packs import pack_folder
 reader = ImageReader(Path(sys.argv[1]), "dtd", "test", 31, "official_rounded")
 def progress(done, total):
     print(done, flush=True)
@@ -305,7 +307,8 @@ FULL = """
 import sys
 from pathlib import Path
 from episodes import ImageReader, InputError
-from episodes.packs import pack_folder, pack_split
+from episodes.packing import pack_split
+from episodes.packs import pack_folder
 records, packs = map(Path, sys.argv[1:])
 reader = ImageReader(records, "dtd", "test", 84, "official")
 try:
