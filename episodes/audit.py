@@ -11,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
+from episodes.example import decode_example
 from episodes.faults import InputError
 from episodes.folder import ClassFolder, is_image
 from episodes.images import Pixels, decode
-from episodes.tfrecord import decode_example, walk_payloads
+from episodes.tfrecord import walk_payloads
 from episodes.tracks import Order, measure_order, thumbnail
 
 RECORDS_REMEDY = "Convert or copy this file again."

@@ -17,8 +17,9 @@ import numpy as np
 
 from episodes.faults import InputError, is_disk_full
 from episodes.packs import Pack, PackLayout, pack_name, plan_pack
-from episodes.pixels import DecodedImages, EncodedImages
+from episodes.pixels import DecodedImages
 from episodes.protocol import Split
+from episodes.source import EncodedImages
 
 CHUNK_BYTES = 1 << 24
 """Images are packed in portions of about this many bytes."""

@@ -28,9 +28,9 @@ import numpy.typing as npt
 
 from episodes.faults import InputError
 from episodes.images import IMAGE_RULES, ImageRule
-from episodes.pixels import EncodedImages
 from episodes.plan import Integers
 from episodes.protocol import Split
+from episodes.source import EncodedImages
 from episodes.spec import SourceSpec
 
 PACK_FOLDER = ".packs"

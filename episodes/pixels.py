@@ -1,7 +1,7 @@
 """Many images at once: encoded images of a source to pixels, on all threads."""
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -9,29 +9,12 @@ import numpy.typing as npt
 from episodes.faults import InputError
 from episodes.images import IMAGE_RULES
 from episodes.plan import Integers
-from episodes.spec import SourceSpec
+from episodes.source import EncodedImages
 
 LARGEST_TASK = 32
 """Images that one thread takes at a time, at most."""
 TASKS_PER_THREAD = 8
 """So that threads finish at about the same time."""
-
-
-class EncodedImages(Protocol):
-    """The encoded images of one source, whatever files they lie in (`Records` is one)."""
-
-    @property
-    def spec(self) -> SourceSpec:
-        """Classes, splits and images per class."""
-
-    def read(self, class_id: int, images: Integers) -> list[tuple[bytes, int | None]]:
-        """Encoded image and stored label of some images of one class."""
-
-    def locate(self, class_id: int, image: int) -> str:
-        """Where an image lies, for messages."""
-
-    def fingerprint(self) -> str:
-        """Changes when any of the files does."""
 
 
 class DecodedImages:

@@ -80,14 +80,8 @@ class ImageReader:
             raise unknown_name("image rule", rule, IMAGE_RULES)
         self.split = Split.parse(split)
         self.size, self.rule = size, rule
-        self.spec = load_spec(Path(records) / source)
-        if self.spec.name != source:
-            raise InputError(
-                f"holds the source '{self.spec.name}', not '{source}'.",
-                self.spec.folder,
-                "Name the folder after the source in its dataset_spec.json.",
-            )
-        self.encoded = Records(self.spec, self.split)
+        self.encoded = open_source(records, source, self.split)
+        self.spec = self.encoded.spec
         self._decoded = DecodedImages(self.encoded, size, rule)
         folder = pack_folder(self.spec, packs)
         found = find_pack(folder, self.encoded, self.split, rule, size)

@@ -33,6 +33,13 @@ class EncodedImages(Protocol):
     def locate(self, class_id: int, image: int) -> str:
         """Where an image lies, for messages."""
 
+    def fingerprint(self) -> str:
+        """Sixteen hexadecimal digits that change when any of the files does.
+
+        Raises:
+            InputError: a file is missing.
+        """
+
 
 def open_source(records: str | Path, source: str, split: Split) -> EncodedImages:
     """The images of a source.

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from episodes import tfrecord
+from episodes import example
 from episodes.faults import InputError
 from episodes.tfrecord import (
     decode_example,
@@ -98,7 +98,7 @@ def test_a_forged_length_costs_no_memory(tmp_path):
 def parsed_only(payload, path):
     """What the parser makes of it when the usual layout is not tried first."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tfrecord, "_usual_layout", lambda _: None)
+        patch.setattr(example, "_usual_layout", lambda _: None)
         try:
             return decode_example(payload, path, 0)
         except InputError:
@@ -111,11 +111,11 @@ def test_the_usual_layout_is_told_exactly(tmp_path_factory, data):
     path = tmp_path_factory.getbasetemp()
     image, label = data.draw(st.binary(max_size=300)), data.draw(st.integers(0, 2**62))
     payload = bytearray(encode_example(image, label))
-    assert tfrecord._usual_layout(bytes(payload)) == (image, label) == parsed_only(payload, path)
+    assert example._usual_layout(bytes(payload)) == (image, label) == parsed_only(payload, path)
     for _ in range(data.draw(st.integers(1, 3))):
         framing = st.sampled_from([*range(min(30, len(payload))), *range(-16, 0)])
         payload[data.draw(framing)] = data.draw(st.integers(0, 255))
-    usual = tfrecord._usual_layout(bytes(payload))
+    usual = example._usual_layout(bytes(payload))
     assert usual is None or usual == parsed_only(bytes(payload), path)
 
 
