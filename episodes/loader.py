@@ -21,7 +21,7 @@ class LabelledImages:
     Images are numbered through the split: class after class, in the order of their files.
 
     Args:
-        records, source, split, size: as for `ImageReader`.
+        records, source, split, size, rule, packs: as for `ImageReader`.
 
     Attributes:
         reader: where the images are read.
@@ -31,9 +31,15 @@ class LabelledImages:
     """
 
     def __init__(
-        self, records: str | Path, source: str, split: Split | str = Split.TRAIN, size: int = 84
+        self,
+        records: str | Path,
+        source: str,
+        split: Split | str = Split.TRAIN,
+        size: int = 84,
+        rule: str = "official",
+        packs: str | Path | None = None,
     ) -> None:
-        self.reader = ImageReader(records, source, split, size)
+        self.reader = ImageReader(records, source, split, size, rule, packs)
         spec = self.reader.spec
         self._first_class = spec.split_classes[self.reader.split].start
         self._stops = np.cumsum(spec.images_in_split(self.reader.split), dtype=np.int64)

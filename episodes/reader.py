@@ -172,7 +172,7 @@ class PlannedReader(EpisodeReader):
     """The episodes of a plan file: those and no others.
 
     Args:
-        records, size, rule: as for `EpisodeReader`.
+        records, size, rule, packs: as for `EpisodeReader`.
         plans: a plan file, or its path; source, split, protocol and seed are the file's.
         source: `name=folder` where the file's source is a folder of images.
 
@@ -187,12 +187,13 @@ class PlannedReader(EpisodeReader):
         plans: PlanFile | str | Path,
         size: int = 84,
         rule: str = "official",
+        packs: str | Path | None = None,
         source: str | None = None,
     ) -> None:
         file = plans if isinstance(plans, PlanFile) else read_plans(Path(plans))
         source = source or file.source
         file.check(find_spec(records, source))
-        super().__init__(records, source, file.split, file.protocol, file.seed, size, rule)
+        super().__init__(records, source, file.split, file.protocol, file.seed, size, rule, packs)
         self.plans = file
 
     def __len__(self) -> int:

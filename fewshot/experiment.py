@@ -51,6 +51,8 @@ class Experiment:
     """Side of the square images in pixels, e.g. 84, 126 or 224."""
     image_rule: str = "official"
     """How bytes become pixels; the benchmark's own rule by default."""
+    packs: Path | None = None
+    """Folder of packs, if not beside the records; a pack gives the same pixels, only faster."""
     plans: tuple[Path, ...] = ()
     """Plan files: evaluates exactly their episodes, one file per source."""
     checkpoint: Annotated[tuple[Path, ...], tyro.conf.arg(aliases=["--checkpoints"])] = ()

@@ -207,7 +207,9 @@ def make_ready(
     if path.exists():
         return load_checkpoint(path, name)
     size = experiment.image_size
-    images = LabelledImages(records, experiment.source, "train", size)
+    images = LabelledImages(
+        records, experiment.source, "train", size, experiment.image_rule, experiment.packs
+    )
     recipe = Recipe(
         experiment.epochs,
         experiment.batch_size,

@@ -61,6 +61,7 @@ def open_sources(
             experiment.seed,
             experiment.image_size,
             experiment.image_rule,
+            experiment.packs,
         )
         for name in names
     ]
@@ -103,7 +104,12 @@ def _open_planned(experiment: Experiment, records: Path) -> dict[str, EpisodeRea
     places = {text.partition("=")[0]: text for text in own}
     readers: list[EpisodeReader] = [
         PlannedReader(
-            records, file, experiment.image_size, experiment.image_rule, places.get(file.source)
+            records,
+            file,
+            experiment.image_size,
+            experiment.image_rule,
+            experiment.packs,
+            places.get(file.source),
         )
         for file in files
     ]
