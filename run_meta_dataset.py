@@ -5,6 +5,7 @@ run_meta_dataset.py --backbone aa_resnet18        evaluate heads, the main job
 run_meta_dataset.py COMMAND --help                everything else
 """
 
+import os
 import sys
 from importlib import import_module
 from types import ModuleType
@@ -16,6 +17,7 @@ from rich.console import Console
 from episodes.faults import InputError, unknown_name
 
 PROGRAM = "run_meta_dataset.py"
+WIDTH_OF_FILES = 240
 COMMANDS: dict[str, str] = {
     "evaluate": "train or load backbones, evaluate heads, print the table (the default)",
     "check": "audit a folder of records: every fault of every source in one pass",
@@ -49,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def dispatch(arguments: list[str]) -> int:
     """Hand the arguments to the command that they name, or to the main job."""
-    console = Console()
+    console = open_console()
     if arguments and arguments[0] in ("-h", "--help"):
         console.print(f"Commands of {PROGRAM} (COMMAND --help says more):", highlight=False)
         for name, purpose in COMMANDS.items():
@@ -57,6 +59,12 @@ def dispatch(arguments: list[str]) -> int:
     module, command = parse_command(arguments)
     status: int = module.run(command, console)
     return status
+
+
+def open_console() -> Console:
+    """Standard output; as wide as the terminal, and wide enough for any table in a file or pipe."""
+    wide = not sys.stdout.isatty() and "COLUMNS" not in os.environ
+    return Console(width=WIDTH_OF_FILES) if wide else Console()
 
 
 def parse_command(arguments: list[str]) -> tuple[ModuleType, Any]:
