@@ -55,10 +55,9 @@ class Augmentation:
             InputError: an image cannot be read, or the transform gives another size.
         """
         if not self.full_size:
-            pixels = images.read(class_ids, numbers)
-            for image, seed in zip(pixels, seeds, strict=True):
-                image.copy_(self._drawn(image, seed, images.size))
-            return pixels
+            squares = images.read(class_ids, numbers)
+            pairs = zip(squares, seeds, strict=True)
+            return torch.stack([self._drawn(image, seed, images.size) for image, seed in pairs])
         pixels = torch.empty(len(numbers), 3, images.size, images.size)
         for place, stored in images.decode(class_ids, numbers):
             image = torch.tensor(stored).permute(2, 0, 1)

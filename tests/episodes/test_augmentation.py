@@ -20,7 +20,7 @@ from episodes.augmentation import (
     turn_hue,
 )
 from episodes.faults import InputError
-from episodes.images import decode, resize_official, to_unit_range
+from episodes.images import decode
 from episodes.reader import ImageReader
 
 SIZE = 24
@@ -52,9 +52,6 @@ def test_images_as_stored(reader):
     for place, pixels in found.items():
         ((encoded, _),) = reader.encoded.read(int(class_ids[place]), numbers[place : place + 1])
         assert pixels.dtype == np.uint8 and (pixels == decode(encoded)).all()
-        square = to_unit_range(resize_official(pixels, SIZE)).transpose(2, 0, 1)
-        read = reader.read(class_ids[place : place + 1], numbers[place : place + 1])
-        assert (read[0].numpy() == square).all()
         shapes.add(pixels.shape)
     assert any(height != SIZE or width != SIZE for height, width, _ in shapes)
 
