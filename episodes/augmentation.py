@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
-from torchvision.transforms.v2.functional import adjust_hue
 
 from episodes.faults import InputError, unknown_name
 from episodes.plan import Integers
@@ -142,12 +141,17 @@ def scale_contrast(image: Tensor, factor: float) -> Tensor:
 
 
 def turn_hue(image: Tensor, turn: float) -> Tensor:
-    """Turn the hue by a part of the circle; [3, S, S] of any range."""
-    lowest, highest = image.amin(), image.amax()
-    # Hue does not change with the origin and scale of all channels; torchvision asks for 0 to 1.
-    spread = (highest - lowest).clamp_min(1e-9)
-    turned: Tensor = adjust_hue((image - lowest) / spread, turn)
-    return turned * spread + lowest
+    """Turn the hue of the HSV model by a part of the circle; [3, S, S] of any range."""
+    highest, nearest = image.max(0)
+    spread = highest - image.amin(0)
+    # In sixths of the circle: red at 0, green at 2, blue at 4. A pixel lies near its highest
+    # channel, off it by as much as the next channel leads the one before.
+    leads = image.roll(-1, 0) - image.roll(-2, 0)
+    lead = leads.gather(0, nearest[None])[0] / spread.clamp_min(1e-9)
+    hue = 2 * nearest + lead + 6 * turn
+    # Around the circle each channel stays highest for two sixths, falls, stays lowest, rises.
+    position = (hue + torch.tensor([5.0, 3.0, 1.0])[:, None, None]) % 6
+    return highest - spread * torch.minimum(position, 4 - position).clamp(0, 1)
 
 
 @dataclass(frozen=True)
