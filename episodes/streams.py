@@ -228,7 +228,7 @@ class LabelledStream:
         which has a batch more where ranks differ. It may be taken up by another number of ranks
         if their batches together hold as many images as before.
         """
-        return self._facts() | {"epoch": self.epoch, "batch": self.batch}
+        return self.facts() | {"epoch": self.epoch, "batch": self.batch}
 
     def resume(self, state: Mapping[str, Any]) -> None:
         """Go on from a saved state.
@@ -236,9 +236,10 @@ class LabelledStream:
         Raises:
             InputError: the state is of another stream, or is none.
         """
-        self.go_to(*take_up(state, self._facts(), "epoch", "batch"))
+        self.go_to(*take_up(state, self.facts(), "epoch", "batch"))
 
-    def _facts(self) -> State:
+    def facts(self) -> State:
+        """What the batches are a function of, beside the position, as values that JSON keeps."""
         reader = self.images.reader
         return {
             "source": reader.spec.name,

@@ -1,6 +1,6 @@
 """Supervised training on the train classes of one source: cross-entropy, SGD, cosine.
 
-The order of the images, the mirrored ones and the initial weights are functions of the seed;
+The order of the images, how they are augmented and the initial weights are functions of the seed;
 the position in them is a step number. So a run that was stopped goes on from its last saved
 state as if it had not been, and neither workers nor interruptions move a number.
 """
@@ -151,9 +151,8 @@ class Training:
 
     def identity(self) -> str:
         """A hash of all that decides the weights: backbone, recipe, images."""
-        spec = self.images.reader.spec
-        facts = [self.backbone.name, asdict(self.recipe), spec.name, self.images.reader.size]
-        facts += [list(self.images.class_names), len(self.images)]
+        facts = [self.backbone.name, asdict(self.recipe), self.stream.facts()]
+        facts.append(list(self.images.class_names))
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
     def save(self, path: Path) -> None:

@@ -21,6 +21,8 @@ from episodes.augmentation import (
 )
 from episodes.faults import InputError
 from episodes.images import decode
+from episodes.packing import pack_split
+from episodes.packs import pack_folder
 from episodes.reader import ImageReader
 
 SIZE = 24
@@ -105,6 +107,17 @@ def test_every_recipe_gives_finite_squares_and_travels_to_workers(reader, name):
     if name != "sur":  # whose contrast is not cut off
         assert found.min() >= -1 and found.max() <= 1
     assert torch.equal(augmented(reader, pickle.loads(pickle.dumps(augmentation))), found)
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_a_pack_changes_nothing(miniature, reader, tmp_path, name):
+    """Squares come from it, with the same bits; stored images still come from the records."""
+    folder = pack_folder(reader.spec, tmp_path)
+    pack_split(reader.encoded, reader.split, reader.rule, reader.size, folder)
+    packed = ImageReader(miniature, "vgg_flower", "train", SIZE, packs=tmp_path)
+    assert packed.pack is not None
+    augmentation = find_augmentation(name, SIZE)
+    assert torch.equal(augmented(packed, augmentation), augmented(reader, augmentation))
 
 
 # ---- what recipes do -------------------------------------------------------------------------
