@@ -1,11 +1,12 @@
-"""Streams of images: labelled images to train on, and batches in a given order."""
+"""Labelled images by number, and workers that read batches ahead."""
 
 import hashlib
-import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
+import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -76,26 +77,68 @@ class LabelledImages:
         return stream_generator(spec.name, split.value, seed, epoch).permutation(len(self))
 
 
+def stream_seed(*key: object) -> int:
+    """256 bits that seed a training stream, a function of its key alone."""
+    return int.from_bytes(hashlib.sha256("/".join(map(str, key)).encode()).digest(), "little")
+
+
 def stream_generator(*key: object) -> np.random.Generator:
     """The generator of a training stream, a function of its key alone."""
-    digest = hashlib.sha256("/".join(map(str, key)).encode()).digest()
-    entropy = int.from_bytes(digest, "little")
-    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(entropy)))
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(stream_seed(*key))))
 
 
-class _Batches(Dataset[Tensor | InputError]):
-    def __init__(self, images: ImageReader, class_ids: Integers, numbers: Integers, size: int):
-        self.images, self.class_ids, self.numbers, self.size = images, class_ids, numbers, size
+Item = TypeVar("Item")
 
-    def __len__(self) -> int:
-        return math.ceil(len(self.numbers) / self.size)
 
-    def __getitem__(self, index: int) -> Tensor | InputError:
-        part = slice(index * self.size, (index + 1) * self.size)
+class _Work(Dataset[Any]):
+    """Tasks by themselves instead of by number: a task holds all that its result depends on."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+
+    def __getitem__(self, task: tuple[Any, ...]) -> Any:
         try:
-            return self.images.read(self.class_ids[part], self.numbers[part])
+            return self.function(*task)
         except InputError as error:
             return error  # raised again by the main process, without a worker's traceback
+
+
+def prefetch(
+    function: Callable[..., Item], tasks: Iterable[tuple[Any, ...]], workers: int = 0
+) -> Iterator[Item]:
+    """The result of every task, in order, worked out ahead by other processes.
+
+    Args:
+        function: called with the parts of each task; its results must not depend on the process.
+        tasks: may have no end; drawn in this process, as far ahead as the workers work.
+        workers: processes; 0 works in this one, when asked. The results are the same.
+
+    Raises:
+        InputError: raised by a task, or a process died, killed for its memory for example.
+    """
+    if workers == 0:
+        for task in tasks:
+            yield function(*task)
+        return
+    # A generator of its own: the loader draws from torch's global one otherwise.
+    generator = torch.Generator()
+    loader: DataLoader[Any] = DataLoader(
+        _Work(function), None, sampler=tasks, num_workers=workers, generator=generator
+    )
+    items = iter(loader)
+    while True:
+        try:
+            item = next(items)
+        except StopIteration:
+            return
+        except RuntimeError as error:
+            if not str(error).startswith("DataLoader worker"):
+                raise
+            what = "a working process died."
+            raise InputError(what, remedy="Free memory, or use fewer --workers.") from error
+        if isinstance(item, InputError):
+            raise item
+        yield item
 
 
 def load_batches(
@@ -115,9 +158,7 @@ def load_batches(
     Raises:
         InputError: a file is missing or damaged, or an image does not decode.
     """
-    batches = _Batches(images, class_ids, numbers, batch_size)
-    loader = DataLoader(batches, batch_size=None, num_workers=min(workers, len(batches)))
-    for batch in loader:
-        if isinstance(batch, InputError):
-            raise batch
-        yield batch
+    starts = range(0, len(numbers), batch_size)
+    parts = [slice(start, start + batch_size) for start in starts]
+    tasks = [(class_ids[part], numbers[part]) for part in parts]
+    return prefetch(images.read, tasks, min(workers, len(tasks)))

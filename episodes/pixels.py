@@ -1,5 +1,6 @@
 """Many images at once: encoded images of a source to pixels, on all threads."""
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from episodes.faults import InputError
-from episodes.images import IMAGE_RULES
+from episodes.images import IMAGE_RULES, Pixels, decode
 from episodes.plan import Integers
 from episodes.source import EncodedImages
 
@@ -55,11 +56,7 @@ class DecodedImages:
                 try:
                     self._rule.load(image, pixels[place])
                 except ValueError as error:
-                    raise InputError(
-                        f"the image does not decode: {error}.",
-                        self._encoded.locate(class_id, int(images[place])),
-                        "Convert or copy it again.",
-                    ) from error
+                    raise self._fault(class_id, images[place], error) from error
 
         tasks = _tasks(class_ids, max(1, threads))
         if threads <= 1 or len(tasks) <= 1:
@@ -74,6 +71,35 @@ class DecodedImages:
                     pool.shutdown(cancel_futures=True)
                     raise
         return pixels
+
+    def decode(self, class_ids: Integers, images: Integers) -> Iterator[tuple[int, Pixels]]:
+        """Images as they are stored, one at a time, not resized.
+
+        Args:
+            class_ids, images: as for `read`.
+
+        Yields:
+            An image's place in the arguments, and uint8 [height, width, 3] RGB; class by class.
+
+        Raises:
+            InputError: as for `read`.
+        """
+        for places in _tasks(class_ids, 1):
+            class_id = int(class_ids[places[0]])
+            encoded = self._encoded.read(class_id, images[places])
+            for place, (image, _) in zip(places.tolist(), encoded, strict=True):
+                try:
+                    stored = decode(image)
+                except ValueError as error:
+                    raise self._fault(class_id, images[place], error) from error
+                yield place, stored
+
+    def _fault(self, class_id: int, image: np.int64, error: ValueError) -> InputError:
+        return InputError(
+            f"the image does not decode: {error}.",
+            self._encoded.locate(class_id, int(image)),
+            "Convert or copy it again.",
+        )
 
 
 def _tasks(class_ids: Integers, threads: int) -> list[Integers]:

@@ -1,5 +1,6 @@
 """Plans to pixels: episode i is a function of (protocol, source, split, seed, i)."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor
 
 from episodes.faults import InputError, unknown_name
-from episodes.images import IMAGE_RULES, to_unit_range
+from episodes.images import IMAGE_RULES, Pixels, to_unit_range
 from episodes.packs import Pack, find_pack, pack_folder
 from episodes.pixels import DecodedImages
 from episodes.plan import EpisodePlan, Integers
@@ -105,6 +106,20 @@ class ImageReader:
             return torch.from_numpy(to_unit_range(self.pack.read(class_ids, images)))
         kept = self._decoded.read(class_ids, images, torch.get_num_threads())
         return torch.from_numpy(to_unit_range(kept))
+
+    def decode(self, class_ids: Integers, images: Integers) -> Iterator[tuple[int, Pixels]]:
+        """Images as they are stored, one at a time, not resized; from records, never from packs.
+
+        Args:
+            class_ids, images: as for `read`.
+
+        Yields:
+            An image's place in the arguments, and uint8 [height, width, 3] RGB; class by class.
+
+        Raises:
+            InputError: as for `read`.
+        """
+        return self._decoded.decode(class_ids, images)
 
 
 class EpisodeReader:

@@ -1,6 +1,6 @@
 """Supervised training on the train classes of one source: cross-entropy, SGD, cosine.
 
-The order of the images, the mirrored ones and the initial weights are functions of the seed;
+The order of the images, how they are augmented and the initial weights are functions of the seed;
 the position in them is a step number. So a run that was stopped goes on from its last saved
 state as if it had not been, and neither workers nor interruptions move a number.
 """
@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -20,7 +21,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from episodes import InputError
-from episodes.loader import LabelledImages, load_batches, stream_generator
+from episodes.augmentation import find_augmentation
+from episodes.loader import LabelledImages, stream_generator
+from episodes.streams import LabelledBatch, LabelledStream
 from fewshot.backbones import Backbone, build_backbone
 from fewshot.checkpoint import load_tensors, save_tensors
 
@@ -43,7 +46,9 @@ class Recipe:
         weight_decay: L2 coefficient, on all parameters.
         warmup: share of the steps over which the rate first rises in a line; 0 to below 1.
         flip: mirror a random half of the images.
-        seed: of weights, order and mirroring.
+        seed: of weights, order, augmentation and mirroring.
+        augment: an augmentation of `episodes.augmentation` by name, before the mirroring; None
+            trains on the images as they are.
     """
 
     epochs: int
@@ -53,6 +58,7 @@ class Recipe:
     warmup: float
     flip: bool
     seed: int
+    augment: str | None = None
 
     def rate(self, step: int, total: int) -> float:
         """The learning rate of a step, counted from 0."""
@@ -74,19 +80,20 @@ class Training:
         device: where.
 
     Raises:
-        InputError: the backbone is unknown, or a batch is larger than the data.
+        InputError: the backbone or the augmentation is unknown, or a batch is larger than the
+            data.
     """
 
     def __init__(
         self, name: str, images: LabelledImages, recipe: Recipe, device: torch.device
     ) -> None:
-        if recipe.batch_size > len(images):
-            raise InputError(
-                f"a batch of {recipe.batch_size} is larger than the {len(images)} images.",
-                images.reader.spec.folder,
-                "Choose a smaller --batch-size.",
-            )
         self.images, self.recipe, self.device = images, recipe, device
+        augmentation = (
+            find_augmentation(recipe.augment, images.reader.size) if recipe.augment else None
+        )
+        self.stream = LabelledStream(
+            images, recipe.batch_size, recipe.seed, remainder="drop", augmentation=augmentation
+        )
         self.backbone = build_backbone(name, len(images.class_names), recipe.seed)
         # channels_last: the layout in which convolutions are fastest, on CPU and GPU alike.
         self.backbone.to(device).to(memory_format=torch.channels_last)
@@ -98,32 +105,26 @@ class Training:
             weight_decay=recipe.weight_decay,
         )
         self.step = 0
-        self.steps_per_epoch = len(images) // recipe.batch_size
+        self.steps_per_epoch = self.stream.batches_per_epoch
         self.total = recipe.epochs * self.steps_per_epoch
 
     def batches(self, workers: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Images [batch, 3, S, S] and labels [batch] of the steps that are left."""
-        while self.step < self.total:
-            epoch, start = divmod(self.step, self.steps_per_epoch)
-            size = self.recipe.batch_size
-            order = self.images.order(self.recipe.seed, epoch)
-            mirrored = self._mirrored(epoch)
-            taken = slice(start * size, self.steps_per_epoch * size)
-            order, mirrored = order[taken], mirrored[taken]
-            located = self.images.locate(order)
-            labels = torch.from_numpy(self.images.labels(order)).split(size)
-            flips = torch.from_numpy(mirrored).split(size)
-            pixels = load_batches(self.images.reader, *located, size, workers)
-            for batch, label, flip in zip(pixels, labels, flips, strict=True):
-                yield torch.where(flip[:, None, None, None], batch.flip(3), batch), label
+        self.stream.go_to(*divmod(self.step, self.steps_per_epoch))
+        for batch in self.stream.batches(workers, self.recipe.epochs):
+            yield self._mirror(batch), batch.labels
 
-    def _mirrored(self, epoch: int) -> np.ndarray:
-        """[images] whether the image at each place of the order is mirrored."""
+    def _mirror(self, batch: LabelledBatch) -> Tensor:
+        """The images of a batch, a random half of them mirrored."""
         if not self.recipe.flip:
-            return np.zeros(len(self.images), dtype=bool)
+            return batch.images
         spec = self.images.reader.spec
-        generator = stream_generator("flip", spec.name, self.recipe.seed, epoch)
-        return generator.random(len(self.images)) < 0.5
+        generator = stream_generator("flip", spec.name, self.recipe.seed, batch.epoch)
+        # one draw per image of the epoch, in its order
+        passed = batch.index * self.recipe.batch_size
+        cast(np.random.PCG64, generator.bit_generator).advance(passed)
+        mirrored = torch.from_numpy(generator.random(len(batch.labels)) < 0.5)
+        return torch.where(mirrored[:, None, None, None], batch.images.flip(3), batch.images)
 
     def autocast(self) -> AbstractContextManager[None]:
         """bfloat16 where the GPU has it; float32 elsewhere."""
@@ -150,9 +151,8 @@ class Training:
 
     def identity(self) -> str:
         """A hash of all that decides the weights: backbone, recipe, images."""
-        spec = self.images.reader.spec
-        facts = [self.backbone.name, asdict(self.recipe), spec.name, self.images.reader.size]
-        facts += [list(self.images.class_names), len(self.images)]
+        facts = [self.backbone.name, asdict(self.recipe), self.stream.facts()]
+        facts.append(list(self.images.class_names))
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
     def save(self, path: Path) -> None:

@@ -1,6 +1,5 @@
 """The benchmark's counts, and what differs from them: a fault, or only a smaller set."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +8,8 @@ import pytest
 from episodes import benchmark
 from episodes.benchmark import BENCHMARK, KnownSource, SplitCounts, compare, digest_names
 from episodes.protocol import SOURCES, Split
-from episodes.spec import SourceSpec, parse_spec
+from episodes.spec import SourceSpec
 
-SPECS = Path(__file__).parents[3] / "shared" / "data" / "dataset_specs"
 WHERE = Path("records/fungi/dataset_spec.json")
 
 
@@ -105,19 +103,15 @@ def test_totals_by_hand():
     assert sum(BENCHMARK[name].classes for name in SOURCES) == 4934
 
 
-@pytest.mark.skipif(not SPECS.is_dir(), reason="the official specifications are not at hand")
 @pytest.mark.parametrize("source", BENCHMARK)
-def test_the_reference_specifications(source):
-    path = SPECS / f"{source}_dataset_spec.json"
-    assert compare(parse_spec(json.loads(path.read_text()), path), path) == (None, None)
+def test_the_reference_specifications(official_spec, source):
+    assert compare(official_spec(source), WHERE) == (None, None)
 
 
-@pytest.mark.skipif(not SPECS.is_dir(), reason="the official specifications are not at hand")
 @pytest.mark.parametrize("cap", [10, 100, 200, 1000])
 @pytest.mark.parametrize("source", BENCHMARK)
-def test_capped_reference_specifications(source, cap):
-    path = SPECS / f"{source}_dataset_spec.json"
-    whole = parse_spec(json.loads(path.read_text()), path)
+def test_capped_reference_specifications(official_spec, source, cap):
+    whole = official_spec(source)
     sizes = [[min(n, cap) for n in whole.images_in_split(split)] for split in Split]
-    fault, _ = compare(make_spec(sizes, source, whole.class_names), path)
+    fault, _ = compare(make_spec(sizes, source, whole.class_names), WHERE)
     assert fault is None

@@ -7,7 +7,6 @@ import shutil
 import sys
 import time
 import unicodedata
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,10 +24,8 @@ from episodes.folder import (
 )
 from episodes.loader import LabelledImages
 from episodes.source import find_spec, open_source
-from episodes.spec import parse_spec
 from episodes.tfrecord import encode_example, write_records
 
-SPECS = Path(__file__).parents[3] / "shared" / "data" / "dataset_specs"
 FORMATS = {
     "a.jpg": "JPEG",
     "b.png": "PNG",
@@ -193,11 +190,9 @@ def test_the_rule_by_hand():
     assert splits[2] == sorted(set(range(10)) - set(both))
 
 
-@pytest.mark.skipif(not SPECS.is_dir(), reason="the official specifications are not at hand")
 @pytest.mark.parametrize("source", ["aircraft", "dtd", "quickdraw"])
-def test_the_rule_is_that_of_the_published_splits(source):
-    path = SPECS / f"{source}_dataset_spec.json"
-    spec = parse_spec(json.loads(path.read_text()), path)
+def test_the_rule_is_that_of_the_published_splits(official_spec, source):
+    spec = official_spec(source)
     names = sorted(spec.class_names)
     train, valid, _ = (len(spec.split_classes[split]) for split in Split)
     drawn = [names[i] for part in split_classes(len(names), train, valid) for i in part]

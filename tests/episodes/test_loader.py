@@ -1,13 +1,17 @@
-"""Streams of labelled images."""
+"""Labelled images by number, and the workers that read ahead."""
 
+import os
 import shutil
+import signal
+import time
+from itertools import count, islice
 
 import numpy as np
 import pytest
 import torch
 
 from episodes.faults import InputError
-from episodes.loader import LabelledImages, load_batches, stream_generator
+from episodes.loader import LabelledImages, load_batches, prefetch, stream_generator
 
 
 @pytest.fixture(scope="module")
@@ -72,3 +76,69 @@ def test_a_fault_in_a_worker_is_one_plain_message(miniature, tmp_path, workers):
 def test_a_source_without_train_classes_is_refused(miniature, source):
     with pytest.raises(InputError, match="the train split is empty"):
         LabelledImages(miniature, source, "train", 16)
+
+
+# ---- workers ---------------------------------------------------------------------------------
+
+
+def square(number):
+    return number * number
+
+
+def die(number):
+    if number == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def refuse(number):
+    time.sleep(0.01 * (3 - number % 3))
+    if number >= 5:
+        raise InputError(f"task {number} is refused.", "a file", "Do another.")
+    return number
+
+
+def fail(number):
+    raise ValueError("a fault of the program")
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_results_come_in_order_from_tasks_without_end(workers):
+    found = list(islice(prefetch(square, ((n,) for n in count()), workers), 20))
+    assert found == [n * n for n in range(20)]
+    assert list(prefetch(square, [], workers)) == []
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_the_first_fault_in_order_is_raised(workers):
+    found = []
+    with pytest.raises(InputError) as caught:
+        for number in prefetch(refuse, ((n,) for n in count()), workers):
+            found.append(number)
+    assert found == [0, 1, 2, 3, 4]
+    error = caught.value
+    assert (error.what, error.where, error.remedy) == (
+        "task 5 is refused.",
+        "a file",
+        "Do another.",
+    )
+
+
+def test_a_killed_worker_is_one_plain_message():
+    with pytest.raises(InputError, match=r"a working process died\. Free memory"):
+        list(prefetch(die, [(n,) for n in range(9)], 2))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_fault_of_the_program_is_not_hidden(workers):
+    with pytest.raises(ValueError, match="a fault of the program"):
+        list(prefetch(fail, [(0,)], workers))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_reading_ahead_draws_nothing_from_the_global_generators(images, workers):
+    located = images.locate(np.arange(20))
+    before = torch.get_rng_state(), np.random.get_state()[1].tolist()
+    list(load_batches(images.reader, *located, 8, workers))
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert np.random.get_state()[1].tolist() == before[1]

@@ -1,12 +1,18 @@
 """Images in the order of filming are told from shuffled ones, on made tracks both ways."""
 
+import json
+import shutil
+from io import BytesIO
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from episodes.tfrecord import encode_example, write_records
 from episodes.tracks import FEWEST, combine, measure_order, thumbnail
+from tests.episodes.damage import faults_of
 
 
 def smooth(rng, side):
@@ -104,3 +110,47 @@ def test_the_sum_by_hand():
 def test_a_thumbnail_is_the_mean_grey_of_each_cell():
     pixels = np.kron(np.arange(64).reshape(8, 8), np.ones((3, 5)))[:, :, None].repeat(3, axis=2)
     assert thumbnail(pixels.astype(np.uint8)).tolist() == list(range(64))
+
+
+# ---- found in whole sources ------------------------------------------------------------------
+
+
+def write_signs(records, shuffled):
+    """Three classes of four tracks each, as an old or a new converter writes them."""
+    sizes = {}
+    for class_id in range(3):
+        rng = np.random.default_rng(class_id)
+        encoded = []
+        for image in made_tracks(rng, 4):
+            buffer = BytesIO()
+            Image.fromarray(image).save(buffer, "JPEG")
+            encoded.append(encode_example(buffer.getvalue(), class_id))
+        if shuffled:
+            np.random.RandomState(23).shuffle(encoded)
+        path = records / "traffic_sign" / f"{class_id}.tfrecords"
+        sizes[str(class_id)] = write_records(path, encoded)
+    raw = {
+        "__class__": "DatasetSpecification",
+        "name": "traffic_sign",
+        "classes_per_split": {"TRAIN": 0, "VALID": 0, "TEST": 3},
+        "class_names": {k: f"0{k}.sign" for k in sizes},
+        "images_per_class": sizes,
+    }
+    (records / "traffic_sign" / "dataset_spec.json").write_text(json.dumps(raw))
+
+
+def test_old_conversions_of_traffic_signs(tmp_path):
+    write_signs(tmp_path / "new", shuffled=True)
+    assert faults_of(tmp_path / "new", ["traffic_sign"]) == []
+    write_signs(tmp_path / "old", shuffled=False)
+    (fault,) = faults_of(tmp_path / "old", ["traffic_sign"])
+    assert fault.startswith("traffic_sign: the images lie in the order in which they were filmed")
+    assert "(classes that show it alone: 0–2)" in fault
+
+
+def test_one_old_file_among_new_ones(tmp_path):
+    write_signs(tmp_path / "old", shuffled=False)
+    write_signs(tmp_path / "new", shuffled=True)
+    shutil.copy(*(tmp_path / age / "traffic_sign" / "1.tfrecords" for age in ("old", "new")))
+    (fault,) = faults_of(tmp_path / "new", ["traffic_sign"])
+    assert "(classes that show it alone: 1)" in fault

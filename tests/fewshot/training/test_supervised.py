@@ -83,8 +83,9 @@ def test_stopped_after_any_step_it_goes_on_to_the_same_weights(
     assert weights(backbone) == trained[0]
 
 
-def test_a_state_of_another_training_is_not_taken_up(images, trained, tmp_path):
-    other = Training("aa_resnet18", images, replace(RECIPE, epochs=3), CPU)
+@pytest.mark.parametrize("change", [{"epochs": 3}, {"augment": "flip"}])
+def test_a_state_of_another_training_is_not_taken_up(images, tmp_path, change):
+    other = Training("aa_resnet18", images, replace(RECIPE, **change), CPU)
     other.save(tmp_path / "state")
     assert not Training("aa_resnet18", images, RECIPE, CPU).resume(tmp_path / "state")
 
@@ -133,6 +134,26 @@ def test_half_of_the_images_are_mirrored_and_the_rest_left_alone(images):
     mirrored = [torch.equal(a.flip(2), b) for a, b in zip(plain, drawn, strict=True)]
     assert all(s or m for s, m in zip(same, mirrored, strict=True))
     assert 6 < sum(same) < 26
+
+
+def test_an_augmented_training_goes_on_to_the_same_weights(images, tmp_path):
+    recipe = replace(RECIPE, epochs=1, augment="crop")
+    whole = train("resnet18", images, recipe, CPU, tmp_path / "whole")
+    first = Training("resnet18", images, recipe, CPU)
+    for batch, labels in first.batches(workers=0):
+        first.learn(batch, labels)
+        if first.step == 2:
+            break
+    first.save(tmp_path / "state")
+    resumed = train("resnet18", images, recipe, CPU, tmp_path / "state", workers=2)
+    assert weights(resumed) == weights(whole)
+    plain = train("resnet18", images, replace(recipe, augment=None), CPU, tmp_path / "plain")
+    assert weights(plain) != weights(whole)
+
+
+def test_an_unknown_augmentation_is_refused(images):
+    with pytest.raises(InputError, match="unknown augmentation 'crops'"):
+        Training("resnet18", images, replace(RECIPE, augment="crops"), CPU)
 
 
 def test_the_rate_rises_in_a_line_and_falls_along_a_cosine():
