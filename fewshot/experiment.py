@@ -69,8 +69,8 @@ class Experiment:
     """Training: share of the steps over which the learning rate rises first, below 1."""
     weight_decay: float = 1e-4
     """Training: of all parameters."""
-    flip: bool = True
-    """Training: mirror half of the images."""
+    augment: str = "flip"
+    """Training: random changes of images: none, flip, crop, jitter, randaugment or sur."""
     output: Path | None = None
     """Run folder; by default a name in runs/ that depends on every setting that matters."""
     device: str = "auto"
@@ -137,7 +137,7 @@ class Experiment:
         names = ["split", "seed", "image_size", "image_rule"]
         if not self.checkpoint:
             names += ["backbone", "source", "epochs", "batch_size", "learning_rate", "warmup"]
-            names += ["weight_decay", "flip"]
+            names += ["weight_decay", "augment"]
         plain = self.settings()
         protocol = find_protocol(self.protocol)  # a file's rules count, not its path
         rules = {"protocol": f"{protocol.name} ({protocol.hash})"}
@@ -178,9 +178,7 @@ def read_config(path: Path) -> list[str]:
             raise InputError(fault.what, path, fault.remedy)
         if isinstance(value, dict):
             raise InputError(f"'{key}' holds a mapping, but settings are flat.", path)
-        if isinstance(value, bool):
-            arguments.append(flag(name) if value else "--no-" + flag(name)[2:])
-        elif value is not None:
+        if value is not None:
             values = value if isinstance(value, list) else [value]
             arguments += [flag(name), *map(str, values)]
     return arguments

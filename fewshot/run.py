@@ -216,7 +216,7 @@ def make_ready(
         experiment.learning_rate,
         experiment.weight_decay,
         experiment.warmup,
-        experiment.flip,
+        experiment.augment,
         experiment.seed,
     )
     work = f"train {name}"

@@ -13,17 +13,15 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import cast
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from episodes import InputError
 from episodes.augmentation import find_augmentation
-from episodes.loader import LabelledImages, stream_generator
-from episodes.streams import LabelledBatch, LabelledStream
+from episodes.loader import LabelledImages
+from episodes.streams import LabelledStream
 from fewshot.backbones import Backbone, build_backbone
 from fewshot.checkpoint import load_tensors, save_tensors
 
@@ -45,10 +43,9 @@ class Recipe:
         learning_rate: the highest; from there it falls to zero along a cosine.
         weight_decay: L2 coefficient, on all parameters.
         warmup: share of the steps over which the rate first rises in a line; 0 to below 1.
-        flip: mirror a random half of the images.
-        seed: of weights, order, augmentation and mirroring.
-        augment: an augmentation of `episodes.augmentation` by name, before the mirroring; None
-            trains on the images as they are.
+        augment: an augmentation of `episodes.augmentation` by name; "none" trains on the images
+            as they are.
+        seed: of weights, order and augmentation.
     """
 
     epochs: int
@@ -56,18 +53,16 @@ class Recipe:
     learning_rate: float
     weight_decay: float
     warmup: float
-    flip: bool
+    augment: str
     seed: int
-    augment: str | None = None
 
     def rate(self, step: int, total: int) -> float:
         """The learning rate of a step, counted from 0."""
         rising = self.warmup * total
         if step < rising:
             return self.learning_rate * (step + 1) / (rising + 1)
-        return (
-            self.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - rising) / (total - rising)))
-        )
+        falling = (step - rising) / (total - rising)
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * falling))
 
 
 class Training:
@@ -88,9 +83,8 @@ class Training:
         self, name: str, images: LabelledImages, recipe: Recipe, device: torch.device
     ) -> None:
         self.images, self.recipe, self.device = images, recipe, device
-        augmentation = (
-            find_augmentation(recipe.augment, images.reader.size) if recipe.augment else None
-        )
+        unchanged = recipe.augment == "none"
+        augmentation = None if unchanged else find_augmentation(recipe.augment, images.reader.size)
         self.stream = LabelledStream(
             images, recipe.batch_size, recipe.seed, remainder="drop", augmentation=augmentation
         )
@@ -112,19 +106,7 @@ class Training:
         """Images [batch, 3, S, S] and labels [batch] of the steps that are left."""
         self.stream.go_to(*divmod(self.step, self.steps_per_epoch))
         for batch in self.stream.batches(workers, self.recipe.epochs):
-            yield self._mirror(batch), batch.labels
-
-    def _mirror(self, batch: LabelledBatch) -> Tensor:
-        """The images of a batch, a random half of them mirrored."""
-        if not self.recipe.flip:
-            return batch.images
-        spec = self.images.reader.spec
-        generator = stream_generator("flip", spec.name, self.recipe.seed, batch.epoch)
-        # one draw per image of the epoch, in its order
-        passed = batch.index * self.recipe.batch_size
-        cast(np.random.PCG64, generator.bit_generator).advance(passed)
-        mirrored = torch.from_numpy(generator.random(len(batch.labels)) < 0.5)
-        return torch.where(mirrored[:, None, None, None], batch.images.flip(3), batch.images)
+            yield batch.images, batch.labels
 
     def autocast(self) -> AbstractContextManager[None]:
         """bfloat16 where the GPU has it; float32 elsewhere."""

@@ -22,7 +22,7 @@ CARD = Card(
     image_rule="official",
     protocol="md-v1",
     seed=3,
-    training={"epochs": 2, "flip": True},
+    training={"epochs": 2, "augment": "flip"},
     git_commit="0" * 40,
     versions={"torch": "2", "timm": None},
 )

@@ -31,9 +31,9 @@ def test_without_records_the_miniatures_settings_apply():
 
 
 def test_flags_win_over_the_file(config):
-    path = config("episodes: 9\nheads: [sur, finetune]\nflip: false\n")
+    path = config("episodes: 9\nheads: [sur, finetune]\naugment: none\n")
     found = experiment("--config", path, "--records", "x", "--heads", "prototypical")
-    assert (found.episodes, found.heads, found.flip) == (9, ("prototypical",), False)
+    assert (found.episodes, found.heads, found.augment) == (9, ("prototypical",), "none")
 
 
 def test_keys_may_be_written_like_flags(config):
@@ -93,15 +93,17 @@ def test_settings_that_no_run_could_obey(flags, message):
 
 
 def test_settings_survive_a_round_trip_through_yaml(config):
-    first = experiment("--records", "r", "--heads", "sur:steps=3", "prototypical", "--no-flip")
+    first = experiment(
+        "--records", "r", "--heads", "sur:steps=3", "prototypical", "--augment", "sur"
+    )
     settings = {k: v for k, v in first.settings().items() if k != "config"}
     again = experiment("--config", config(yaml.safe_dump(settings)))
     assert {k: v for k, v in again.settings().items() if k != "config"} == settings
 
 
 def test_read_config_gives_flags(config):
-    found = read_config(config("flip: false\nsource: dtd\nworkers: null\n"))
-    assert found == ["--no-flip", "--source", "dtd"]
+    found = read_config(config("augment: none\nsource: dtd\nworkers: null\n"))
+    assert found == ["--augment", "none", "--source", "dtd"]
 
 
 def test_identity_leaves_out_what_only_adds_rows():

@@ -20,7 +20,13 @@ from fewshot.training.supervised import Training
 
 CPU = torch.device("cpu")
 RECIPE = Recipe(
-    epochs=2, batch_size=32, learning_rate=0.05, weight_decay=1e-3, warmup=0.2, flip=True, seed=5
+    epochs=2,
+    batch_size=32,
+    learning_rate=0.05,
+    weight_decay=1e-3,
+    warmup=0.2,
+    augment="flip",
+    seed=5,
 )
 PROJECT = Path(__file__).resolve().parents[3]
 
@@ -83,7 +89,7 @@ def test_stopped_after_any_step_it_goes_on_to_the_same_weights(
     assert weights(backbone) == trained[0]
 
 
-@pytest.mark.parametrize("change", [{"epochs": 3}, {"augment": "flip"}])
+@pytest.mark.parametrize("change", [{"epochs": 3}, {"augment": "crop"}])
 def test_a_state_of_another_training_is_not_taken_up(images, tmp_path, change):
     other = Training("aa_resnet18", images, replace(RECIPE, **change), CPU)
     other.save(tmp_path / "state")
@@ -113,7 +119,7 @@ train("aa_resnet18", images, {RECIPE!r}, torch.device("cpu"), Path({str(tmp_path
 
 
 def test_each_pass_shows_every_image_once_but_for_the_last_short_batch(images):
-    training = Training("resnet18", images, replace(RECIPE, flip=False), CPU)
+    training = Training("resnet18", images, replace(RECIPE, augment="none"), CPU)
     size, steps = RECIPE.batch_size, training.steps_per_epoch
     order = images.order(RECIPE.seed, epoch=0)
     assert sorted(order) == list(range(len(images)))
@@ -128,7 +134,7 @@ def test_each_pass_shows_every_image_once_but_for_the_last_short_batch(images):
 
 
 def test_half_of_the_images_are_mirrored_and_the_rest_left_alone(images):
-    plain = next(Training("resnet18", images, replace(RECIPE, flip=False), CPU).batches(0))[0]
+    plain = next(Training("resnet18", images, replace(RECIPE, augment="none"), CPU).batches(0))[0]
     drawn = next(Training("resnet18", images, RECIPE, CPU).batches(0))[0]
     same = [torch.equal(a, b) for a, b in zip(plain, drawn, strict=True)]
     mirrored = [torch.equal(a.flip(2), b) for a, b in zip(plain, drawn, strict=True)]
@@ -147,7 +153,7 @@ def test_an_augmented_training_goes_on_to_the_same_weights(images, tmp_path):
     first.save(tmp_path / "state")
     resumed = train("resnet18", images, recipe, CPU, tmp_path / "state", workers=2)
     assert weights(resumed) == weights(whole)
-    plain = train("resnet18", images, replace(recipe, augment=None), CPU, tmp_path / "plain")
+    plain = train("resnet18", images, replace(recipe, augment="none"), CPU, tmp_path / "plain")
     assert weights(plain) != weights(whole)
 
 
@@ -166,7 +172,7 @@ def test_the_rate_rises_in_a_line_and_falls_along_a_cosine():
 
 def test_one_step_is_sgd_with_momentum_and_decay(images):
     """Against the update written out, over two steps."""
-    recipe = replace(RECIPE, flip=False)
+    recipe = replace(RECIPE, augment="none")
     training = Training("resnet18", images, recipe, CPU)
     parameter = training.backbone.network.fc.weight
     batches = training.batches(workers=0)
