@@ -6,6 +6,7 @@ Per source and augmentation the same images are read plainly (`ImageReader.read`
 through the stream in this process, and through the stream with workers; the three take turns and
 each rate is the best of several rounds, with warm file caches. The clock starts when twice as many
 batches as there are workers were taken, so that it sees them at work and not what they had ready.
+Small images take more batches to measure; a machine that others use shows workers too slow.
 Last comes a mixture of the sources, beside reading the plans of the same episodes.
 """
 
