@@ -1,0 +1,1 @@
+"""Experiments: one YAML file each. A package, so that installed copies find their files."""
