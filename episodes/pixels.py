@@ -16,6 +16,8 @@ LARGEST_TASK = 32
 """Images that one thread takes at a time, at most."""
 TASKS_PER_THREAD = 8
 """So that threads finish at about the same time."""
+SMALL_IMAGE = 4096
+"""Bytes of an encoded image below which threads wait for Python's lock more than they decode."""
 
 
 class DecodedImages:
@@ -49,7 +51,8 @@ class DecodedImages:
         """
         pixels = np.empty((len(images), 3, self._size, self._size), dtype=self._rule.dtype)
 
-        def fill(places: Integers) -> None:
+        def fill(places: Integers) -> float:
+            """Decode one task; the mean size of its encoded images in bytes."""
             class_id = int(class_ids[places[0]])
             encoded = self._encoded.read(class_id, images[places])
             for place, (image, _) in zip(places.tolist(), encoded, strict=True):
@@ -57,13 +60,16 @@ class DecodedImages:
                     self._rule.load(image, pixels[place])
                 except ValueError as error:
                     raise self._fault(class_id, images[place], error) from error
+            return sum(len(image) for image, _ in encoded) / len(encoded)
 
         tasks = _tasks(class_ids, max(1, threads))
-        if threads <= 1 or len(tasks) <= 1:
+        if threads > 1 and len(tasks) > 1 and fill(tasks.pop()) < SMALL_IMAGE:
+            threads = 1
+        if threads <= 1:
             for places in tasks:
                 fill(places)
         else:
-            with ThreadPoolExecutor(min(threads, len(tasks))) as pool:
+            with ThreadPoolExecutor(min(threads, len(tasks) or 1)) as pool:
                 try:
                     for _ in pool.map(fill, tasks):
                         pass
