@@ -41,12 +41,27 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return dispatch(arguments)
     except InputError as error:
-        errors = Console(stderr=True)
-        errors.print(f"error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
-        return 2
+        return say_error(str(error))
+    except OSError as error:  # what no one foresaw of files: permissions, a device that is gone
+        if error.filename is None:
+            raise
+        return say_error(f"{error.filename}: {error.strerror}. Check the path and its permissions.")
+    except (MemoryError, OverflowError):
+        return say_error("not enough memory. Choose a smaller --image-size or --batch-size.")
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":  # PyTorch's, which is not imported here
+            raise
+        return say_error(f"{error} Choose a smaller --image-size or --batch-size.")
     except KeyboardInterrupt:
         print("\ninterrupted: what is finished is kept; the same command goes on.", file=sys.stderr)
         return 130
+
+
+def say_error(message: str) -> int:
+    """Explain a user's mistake in one message; the exit status."""
+    errors = Console(stderr=True)
+    errors.print(f"error: {message}", style="red", highlight=False, markup=False, soft_wrap=True)
+    return 2
 
 
 def dispatch(arguments: list[str]) -> int:

@@ -1,6 +1,7 @@
 """The main job: backbones trained or loaded, heads evaluated, one table."""
 
 import time
+from functools import partial
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,25 +44,26 @@ def parse(arguments: list[str], prog: str) -> Experiment:
 
 def run(command: Experiment, console: Console) -> int:
     """Carry out the experiment; the table goes to `console`, progress to the error stream."""
-    console.print(announcement(command), highlight=False, soft_wrap=True)
+    console.print(announcement(command), highlight=False, soft_wrap=True, markup=False)
     from fewshot.results import render_console
     from fewshot.run import Listener, carry_out  # after the first line: PyTorch takes seconds
 
     errors = Console(stderr=True)
     with Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=14),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
         TimeRemainingColumn(elapsed_when_finished=True),
         console=errors,
         refresh_per_second=4,
         disable=not errors.is_terminal,
     ) as display:
         progress = draw_bars(display) if errors.is_terminal else print_lines(errors)
-        outcome = carry_out(command, Listener(errors.print, progress))
+        outcome = carry_out(command, Listener(partial(errors.print, markup=False), progress))
     console.print(render_console(outcome.table, console, outcome.title, outcome.notes))
-    console.print(f"\nRun folder: {outcome.folder}", highlight=False, soft_wrap=True)
+    last = f"\nRun folder: {outcome.folder}"
+    console.print(last, highlight=False, soft_wrap=True, markup=False)
     return 0
 
 
@@ -85,6 +87,6 @@ def print_lines(console: Console) -> "Follow":
         now = time.monotonic()
         if done == total or now - told.setdefault(work, now) > SECONDS_BETWEEN_LINES:
             told[work] = now
-            console.print(f"{work}: {done} of {total} {note}", highlight=False)
+            console.print(f"{work}: {done} of {total} {note}", highlight=False, markup=False)
 
     return progress

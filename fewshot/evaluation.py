@@ -2,6 +2,7 @@
 
 import hashlib
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,11 +14,12 @@ from torch import Tensor
 from episodes import EpisodePlan, EpisodeReader, InputError
 from fewshot.backbones import Backbone
 from fewshot.features import FeatureStore
-from fewshot.heads.base import Head
+from fewshot.heads import Head, file_of_head
 from fewshot.results.rows import EpisodeRow
 
 WINDOW = 25
-"""Episodes whose images are embedded together: the first row does not wait for the last image."""
+"""Episodes whose images are embedded together, at most: the first window is one episode, so that
+the first row comes soon and an early interruption loses little."""
 
 Done = Callable[[str, EpisodePlan], bool]
 Progress = Callable[[str, int, int], None]
@@ -38,7 +40,7 @@ class Entry:
     backbone: int | None
 
 
-def line_up(heads: Sequence[Head], backbones: Sequence[Backbone]) -> list[Entry]:
+def line_up(heads: Sequence[Head], backbones: Sequence[str]) -> list[Entry]:
     """Every head on its extractors: heads over one extractor once per backbone.
 
     A head over many extractors gets all the backbones or, if there is one, its stages.
@@ -62,15 +64,14 @@ def line_up(heads: Sequence[Head], backbones: Sequence[Backbone]) -> list[Entry]
     return entries
 
 
-def distinct_names(backbones: Sequence[Backbone]) -> list[str]:
+def distinct_names(backbones: Sequence[str]) -> list[str]:
     """Names of backbones, numbered where several share one."""
-    counts = Counter(backbone.name for backbone in backbones)
+    counts = Counter(backbones)
     seen: Counter[str] = Counter()
     names = []
     for backbone in backbones:
-        seen[backbone.name] += 1
-        number = f"#{seen[backbone.name]}" if counts[backbone.name] > 1 else ""
-        names.append(backbone.name + number)
+        seen[backbone] += 1
+        names.append(f"{backbone}#{seen[backbone]}" if counts[backbone] > 1 else backbone)
     return names
 
 
@@ -127,8 +128,10 @@ class Evaluation:
             InputError: an image cannot be read, or a head's scores are not finite.
         """
         plans = [self.reader.plan(index) for index in range(episodes)]
-        for start in range(0, episodes, WINDOW):
-            window, later = plans[start : start + WINDOW], plans[start + WINDOW :]
+        start, size = 0, 1
+        while start < episodes:
+            window, later = plans[start : start + size], plans[start + size :]
+            start, size = start + size, min(2 * size, WINDOW)
             todo = {
                 plan.index: [entry for entry in self.entries if not done(entry.label, plan)]
                 for plan in window
@@ -149,7 +152,7 @@ class Evaluation:
     def row(self, entry: Entry, plan: EpisodePlan) -> EpisodeRow:
         """One entry on one episode whose images have been embedded."""
         began = time.perf_counter()
-        scores = self._scores(entry, plan).float().cpu().numpy()
+        scores = self._checked_scores(entry, plan).float().cpu().numpy()
         if not np.isfinite(scores).all():
             raise InputError(
                 f"the scores of {plan.source} episode {plan.index} are not finite.",
@@ -173,9 +176,36 @@ class Evaluation:
             seconds=time.perf_counter() - began,
         )
 
+    def _checked_scores(self, entry: Entry, plan: EpisodePlan) -> Tensor:
+        """[query, way] scores, of a user's own head too."""
+        where, episode = f"head {entry.label}", f"{plan.source} episode {plan.index}"
+        try:
+            scores = self._scores(entry, plan)
+        except InputError:
+            raise
+        except (Exception, SystemExit) as error:
+            if (file := file_of_head(entry.head)) is None:
+                raise  # a fault of ours
+            lines = [
+                f.lineno
+                for f in traceback.extract_tb(error.__traceback__)
+                if f.filename == str(file)
+            ]
+            place = f"{file}, line {lines[-1]}" if lines else str(file)
+            what = f"fails on {episode}: {type(error).__name__}: {error}."
+            raise InputError(what, where, f"See {place}.") from error
+        wanted = (len(plan.query_labels), plan.way)
+        if not isinstance(scores, Tensor) or scores.shape != wanted or scores.is_complex():
+            found = list(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
+            what = f"gives scores {found} for {episode}, not real numbers {list(wanted)}."
+            raise InputError(what, where, "Give one score per query and class.")
+        return scores.detach()
+
     def _scores(self, entry: Entry, plan: EpisodePlan) -> Tensor:
         """[query, way] scores."""
-        labels = torch.from_numpy(plan.support_labels).to(self.device)
+        labels = torch.tensor(
+            plan.support_labels, device=self.device
+        )  # a copy: heads may write to it
         generator = head_generator(plan, entry.label)
         if entry.head.adapts_backbone:
             backbone = self.backbones[entry.backbone or 0]

@@ -5,8 +5,8 @@ Imports no torch, so that the command line answers at once.
 
 import hashlib
 import json
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -78,9 +78,16 @@ class Experiment:
     workers: int | None = None
     """Processes that read images ahead; by default what suits the device. Never moves a number."""
 
-    def __post_init__(self) -> None:
-        """Raises InputError for a setting that no run could obey; imports nothing heavy."""
-        Split.parse(self.split)
+    def check(self) -> "Experiment":
+        """This experiment, if a run could obey it.
+
+        Not done when it is made: flags and files are read one by one, and only together they
+        make an experiment.
+
+        Raises:
+            InputError: a setting is wrong.
+        """
+        split = Split.parse(self.split).value
         find_protocol(self.protocol)
         if self.device not in ("auto", "cpu", "cuda"):
             raise unknown_name("device", self.device, ("auto", "cpu", "cuda"))
@@ -94,6 +101,10 @@ class Experiment:
         for name in positive:
             if not getattr(self, name) > 0:
                 raise InputError(f"{flag(name)} is {getattr(self, name)}: it must be above 0.")
+        if self.batch_size < 2:
+            raise InputError("--batch-size is 1: batch norm needs 2 images.")
+        if self.seed >= 2**63:
+            raise InputError(f"--seed is {self.seed}: it must be below 2 to the power of 63.")
         if not 0 <= self.warmup < 1:
             raise InputError(f"--warmup is {self.warmup}: it must be from 0 to below 1.")
         for name in ("seed", "weight_decay", "workers"):
@@ -110,6 +121,7 @@ class Experiment:
                 f"{len(self.backbone)} backbones, but {len(self.checkpoint)} checkpoints.",
                 remedy="Give one checkpoint per backbone, or one backbone for all of them.",
             )
+        return replace(self, split=split)
 
     def source_names(self) -> tuple[str, ...]:
         """The sources to evaluate on, `all` spelled out as those that the protocol tests on."""
@@ -134,9 +146,9 @@ class Experiment:
         Args:
             facts: what settings alone do not say, e.g. hashes of weights.
         """
-        names = ["split", "seed", "image_size", "image_rule"]
+        names = ["backbone", "split", "seed", "image_size", "image_rule"]
         if not self.checkpoint:
-            names += ["backbone", "source", "epochs", "batch_size", "learning_rate", "warmup"]
+            names += ["source", "epochs", "batch_size", "learning_rate", "warmup"]
             names += ["weight_decay", "augment"]
         plain = self.settings()
         protocol = find_protocol(self.protocol)  # a file's rules count, not its path
@@ -164,8 +176,8 @@ def read_config(path: Path) -> list[str]:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}.", path) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot be read: {error.strerror}.", path, "Check --config.") from error
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"is not YAML: {' '.join(str(error).split())}.", path) from error
     if not isinstance(content, dict):
         raise InputError("is not a mapping of settings to values.", path)
@@ -191,7 +203,7 @@ def parse_experiment(
 
     Args:
         arguments: the command line, without the program's name.
-        default_config: the configuration file of an experiment that names none, if any.
+        default_config: the configuration file that an experiment starts from, if any.
         prog: the program's name, for the help text.
 
     Raises:
@@ -199,12 +211,25 @@ def parse_experiment(
         SystemExit: a flag is wrong (status 2, explained on the terminal) or help was asked for.
     """
     typed: Experiment = tyro.cli(Experiment, prog=prog, args=arguments)
-    path = typed.config or default_config(typed)
-    if path is None:
-        return typed
+    own = [typed.config] if typed.config else []
+    experiment = _layered(own, arguments, prog)
+    if (base := default_config(experiment)) is not None:
+        experiment = _layered([base, *own], arguments, prog)
     try:
-        default: Experiment = tyro.cli(Experiment, prog=str(path), args=read_config(path))
-    except SystemExit:
-        raise InputError("has a value of the wrong type, as said above.", path) from None
-    experiment: Experiment = tyro.cli(Experiment, prog=prog, args=arguments, default=default)
+        return experiment.check()
+    except InputError as error:
+        remedy = f"{error.remedy} Set by a flag or in {typed.config}." if own else error.remedy
+        raise InputError(error.what, error.where, remedy.strip()) from error
+
+
+def _layered(paths: Sequence[Path], arguments: list[str], prog: str) -> Experiment:
+    """Flags over configuration files, each of which is over the one before."""
+    experiment = Experiment()
+    for path in paths:
+        flags = read_config(path)
+        try:
+            experiment = tyro.cli(Experiment, prog=str(path), args=flags, default=experiment)
+        except SystemExit:
+            raise InputError("has a value of the wrong type, as said above.", path) from None
+    experiment = tyro.cli(Experiment, prog=prog, args=arguments, default=experiment)
     return experiment

@@ -4,7 +4,6 @@ A run lives in a folder. Everything in it is written as it is finished, so the s
 on where it was stopped, and computes nothing twice.
 """
 
-import hashlib
 import os
 import shlex
 import sys
@@ -26,7 +25,8 @@ from fewshot.backbones import Backbone
 from fewshot.checkpoint import Card, load_checkpoint, save_checkpoint
 from fewshot.evaluation import Evaluation, distinct_names, line_up
 from fewshot.experiment import Experiment, short_hash
-from fewshot.heads import Head, build_head, file_of_head
+from fewshot.heads import build_head
+from fewshot.ingredients import INGREDIENTS, collect_ingredients, fingerprint, refuse_changed
 from fewshot.results import RowStore, Table, build_table, collect, write_tables
 from fewshot.sources import find_records, open_sources
 from fewshot.training import Recipe, train
@@ -87,40 +87,49 @@ def carry_out(experiment: Experiment, listener: Listener) -> Outcome:
     readers, skipped = open_sources(experiment, records)
     for source, reason in skipped.items():
         listener.say(f"skipped: {source} ({reason})")
-    heads = [build_head(text) for text in experiment.heads]
+    entries = line_up(
+        [build_head(text) for text in experiment.heads],
+        experiment.backbones_of_checkpoints() or experiment.backbone,
+    )
     given = [
         load_checkpoint(path, name)
         for path, name in zip(
             experiment.checkpoint, experiment.backbones_of_checkpoints(), strict=True
         )
     ]
-    identity = experiment.identity(records=benchmark, files=file_hashes(heads))
+    identity = experiment.identity(records=benchmark, device=device.type)
     if given:
         identity["weights"] = [card.weights for _, card in given]
+    else:
+        images = open_training_images(experiment, records)
+        identity["trained_on"] = fingerprint(images.reader)
     folder = experiment.output or default_folder(experiment, records, identity)
     workers = choose_workers(experiment.workers, device)
     with RowStore(folder / ROWS_FILE) as store:
-        store.check_run(identity)
+        store.set_run(identity)
         write_config(folder, experiment)
         if not given:
-            fit = partial(make_ready, experiment, records, benchmark, folder, device, workers)
+            fit = partial(make_ready, experiment, images, benchmark, folder, device, workers)
             given = [fit(name, listener) for name in experiment.backbone]
         backbones = [
             backbone.to(device).to(memory_format=torch.channels_last).eval()
             for backbone, _ in given
         ]
         cards = [card for _, card in given]
-        identity["weights"] = [card.weights for card in cards]
-        store.set_run(identity, collect(describe_device(device)))
-        entries = line_up(heads, backbones)
+        ingredients = collect_ingredients(readers, entries, cards)
+        refuse_changed(store, ingredients)
+        provenance = collect(describe_device(device)) | {INGREDIENTS: ingredients}
+        store.set_run(identity, provenance)
         for reader in readers.values():
             evaluation = Evaluation(reader, backbones, entries, device, workers)
             evaluate_source(evaluation, experiment, store, listener)
         accuracies = store.accuracies(experiment.split, experiment.seed, experiment.episodes)
     table = build_table(accuracies, [entry.label for entry in entries], list(readers))
-    names = " + ".join(distinct_names(backbones))
+    names = " + ".join(distinct_names([card.backbone for card in cards]))
     title = f"{benchmark} · {names} · {experiment.split} classes"
     missing = [f"{source}: {reason}." for source, reason in skipped.items()]
+    stages = [entry.label for entry in entries if entry.backbone is None and len(cards) == 1]
+    missing += [f"{label}: selects over the stages of the one backbone." for label in stages]
     notes = (*notes_on(experiment, benchmark, cards), *missing)
     return Outcome(folder, table, title, notes, write_tables(folder, table, title, notes))
 
@@ -132,18 +141,9 @@ def default_folder(experiment: Experiment, records: Path, identity: dict[str, An
     """A name in runs/ that differs for every setting that moves numbers."""
     names = "+".join(dict.fromkeys(experiment.backbone))
     what = "miniature" if experiment.records is None else records.resolve().name or "records"
-    place = str(records.resolve()) if experiment.records else ""
+    own = [name for name in experiment.sources if "=" in name]
+    place = [str(records.resolve()) if experiment.records else "", *own]
     return Path("runs") / f"{names}-{what}-{short_hash(identity | {'place': place})}"
-
-
-def file_hashes(heads: list[Head]) -> dict[str, str]:
-    """Hashes of the users' files that heads come from: an edited head is another run."""
-    files = {head.name: file_of_head(head) for head in heads}
-    return {
-        name: hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-        for name, path in files.items()
-        if path is not None
-    }
 
 
 def write_config(folder: Path, experiment: Experiment) -> None:
@@ -192,9 +192,21 @@ def describe_device(device: torch.device) -> str:
     return f"cpu, {torch.get_num_threads()} threads"
 
 
+def open_training_images(experiment: Experiment, records: Path) -> LabelledImages:
+    """The images of the train classes of the source that backbones are trained on."""
+    return LabelledImages(
+        records,
+        experiment.source,
+        "train",
+        experiment.image_size,
+        experiment.image_rule,
+        experiment.packs,
+    )
+
+
 def make_ready(
     experiment: Experiment,
-    records: Path,
+    images: LabelledImages,
     benchmark: str,
     folder: Path,
     device: torch.device,
@@ -203,13 +215,7 @@ def make_ready(
     listener: Listener,
 ) -> tuple[Backbone, Card]:
     """The trained backbone of the run folder; trained first, or on, if it is not finished."""
-    path = folder / f"{name}.safetensors"
-    if path.exists():
-        return load_checkpoint(path, name)
-    size = experiment.image_size
-    images = LabelledImages(
-        records, experiment.source, "train", size, experiment.image_rule, experiment.packs
-    )
+    path, size = folder / f"{name}.safetensors", experiment.image_size
     recipe = Recipe(
         experiment.epochs,
         experiment.batch_size,
@@ -219,11 +225,18 @@ def make_ready(
         experiment.augment,
         experiment.seed,
     )
+    if path.exists():
+        backbone, card = load_checkpoint(path, name)
+        made = (card.source, card.image_size, card.image_rule, dict(card.training))
+        if made != (images.reader.spec.name, size, experiment.image_rule, asdict(recipe)):
+            remedy = "Remove it to train again, or choose another --output."
+            raise InputError("comes from a training with other settings.", path, remedy)
+        return backbone, card
     work = f"train {name}"
     state = folder / f"{name}.{STATE_FILE}"
 
     def report(step: int, total: int, loss: float) -> None:
-        listener.progress(work, step, total, "steps" if step == 0 else f"steps, loss {loss:.2f}")
+        listener.progress(work, step, total, f"steps, loss {loss:.2f}")
 
     backbone = train(name, images, recipe, device, state, workers, report)
     provenance = collect(describe_device(device))
@@ -233,7 +246,7 @@ def make_ready(
         Card(
             backbone=name,
             records=benchmark,
-            source=experiment.source,
+            source=images.reader.spec.name,
             split="train",
             classes=images.class_names,
             image_size=size,

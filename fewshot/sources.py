@@ -85,7 +85,10 @@ def _choose(experiment: Experiment, records: Path) -> tuple[list[str], dict[str,
     for name in known:
         if name not in skipped and not find_spec(records, name).split_classes[split]:
             skipped[name] = f"has no {split} classes"
-    return [name for name in known if name not in skipped], skipped
+    chosen = [name for name in known if name not in skipped]
+    if not chosen:
+        raise InputError(f"no source here has {split} classes.", records, "Choose another --split.")
+    return chosen, skipped
 
 
 def _by_name(readers: list[EpisodeReader]) -> dict[str, EpisodeReader]:

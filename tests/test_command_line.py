@@ -185,9 +185,8 @@ def test_default_folders_differ_with_what_matters(evaluate, tmp_path, monkeypatc
         evaluate(*common, *change, output="None")
     with head.open("a", encoding="utf-8") as file:
         file.write("# edited\n")
-    status, _, _ = evaluate(*common, output="None")
-    assert status == 0
-    assert len(list((tmp_path / "runs").iterdir())) == 3
+    refused(evaluate(*common, output="None"), "the head nearest changed", "--output")
+    assert len(list((tmp_path / "runs").iterdir())) == 2
 
 
 def test_help_is_quick_and_names_the_flags(capsys):
@@ -313,6 +312,21 @@ def test_an_output_of_another_run(evaluate):
     refused(evaluate(*common, "--seed", 4), "another run", "seed: 0 -> 4", "--output")
 
 
+def test_a_checkpoint_of_other_settings_in_the_run_folder(miniature, finished, tmp_path, capsys):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    shutil.copy(finished[0] / "aa_resnet18.safetensors", folder)
+    flags = ["--records", miniature, *QUICK, *FEW, "--seed", 5, "--output", folder]
+    result = (main([*map(str, flags)]), *capsys.readouterr())
+    refused(result, "comes from a training with other settings", "Remove it")
+
+
+def test_brackets_in_names_are_only_brackets(evaluate, tmp_path):
+    flags = ("--episodes", 1, "--sources", "dtd", "--heads", "prototypical")
+    status, out, _ = evaluate(*flags, output=tmp_path / "a[/b]" / "o[old]")
+    assert status == 0 and "a[/b]" in out and "o[old]" in out
+
+
 def test_records_that_changed_under_a_run(evaluate, damaged):
     common = ("--episodes", 1, "--sources", "dtd", "--heads", "prototypical")
     assert evaluate(*common, records=damaged)[0] == 0
@@ -322,7 +336,7 @@ def test_records_that_changed_under_a_run(evaluate, damaged):
         spans = list(pairwise(scan_offsets(path)))[:29]
         kept = read_examples(path, spans, range(29))
         write_records(path, [encode_example(image, label) for image, label in kept])
-    refused(evaluate(*common, records=damaged), "episode 0 of dtd was stored with other images")
+    refused(evaluate(*common, records=damaged), "since then the source dtd changed", "--output")
 
 
 @contextmanager

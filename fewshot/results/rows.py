@@ -176,44 +176,27 @@ class RowStore:
             found = self.settings()
             if found is None:
                 self._db.execute("INSERT INTO run VALUES (1, ?)", [json.dumps(wanted)])
-            else:
-                self._refuse_other(found, wanted)
+            elif differences := _differences(found, wanted):
+                raise InputError(
+                    f"these are the results of another run: {'; '.join(differences)}.",
+                    self.path,
+                    "Choose another --output, or go back to the settings of this run.",
+                )
             if provenance is not None:
                 record = json.dumps(_as_json(provenance))
                 self._db.execute("INSERT INTO provenance (record) VALUES (?)", [record])
-
-    def check_run(self, settings: Mapping[str, Any]) -> None:
-        """Check, before anything is computed, that the rows here are not of another run.
-
-        Args:
-            settings: those of `set_run` that are known already.
-
-        Raises:
-            InputError: the file holds rows of other settings; lists each that differs.
-        """
-        found, wanted = self.settings() or {}, _as_json(settings)
-        shared = {name: value for name, value in wanted.items() if name in found}
-        self._refuse_other({name: found[name] for name in shared}, shared)
-
-    def _refuse_other(self, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-        if differences := _differences(found, wanted):
-            raise InputError(
-                f"these are the results of another run: {'; '.join(differences)}.",
-                self.path,
-                "Choose another --output, or go back to the settings of this run.",
-            )
 
     def settings(self) -> dict[str, Any] | None:
         """The settings given by `set_run`; None before."""
         with self._plain_faults():
             found = self._db.execute("SELECT settings FROM run").fetchone()
-        return None if found is None else json.loads(found[0])
+            return None if found is None else json.loads(found[0])
 
     def provenance(self) -> list[dict[str, Any]]:
         """One record per call of `set_run` that gave one, oldest first."""
         with self._plain_faults():
             records = self._db.execute("SELECT record FROM provenance ORDER BY id").fetchall()
-        return [json.loads(record) for (record,) in records]
+            return [json.loads(record) for (record,) in records]
 
     def add(self, rows: Sequence[EpisodeRow]) -> None:
         """Store rows, all or none of them; on return they are on the disk.
@@ -251,7 +234,7 @@ class RowStore:
         chosen = self._select(", ".join(COLUMNS), head=head, source=source, split=split, seed=seed)
         try:
             return [EpisodeRow(*values) for values in chosen]
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
             what, remedy = FAULTS[sqlite3.SQLITE_CORRUPT]
             raise InputError(f"{what} {error}.", self.path, remedy) from error
 
@@ -350,14 +333,14 @@ class RowStore:
     def _plain_faults(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.Error as error:
-            if (fault := FAULTS.get(_primary_code(error))) is None:
-                raise
-            what, remedy = fault
+        except (sqlite3.Error, UnicodeDecodeError, json.JSONDecodeError) as error:
+            # What SQLite has no code for (text that is no text, a column that is gone) is damage.
+            code = _primary_code(error)
+            what, remedy = FAULTS.get(code, FAULTS[sqlite3.SQLITE_CORRUPT])
             raise InputError(f"{what[:-1]} ({error}).", self.path, remedy) from error
 
 
-def _primary_code(error: sqlite3.Error) -> int:
+def _primary_code(error: Exception) -> int:
     """SQLite's result code without the detail in its upper bytes; 0 for errors of Python's own."""
     return (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
 

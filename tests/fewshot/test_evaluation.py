@@ -26,7 +26,8 @@ def backbones():
 
 
 def evaluate(reader, backbones, heads, episodes=3, **kwargs):
-    entries = line_up([build_head(h) if isinstance(h, str) else h for h in heads], backbones)
+    made = [build_head(h) if isinstance(h, str) else h for h in heads]
+    entries = line_up(made, [backbone.name for backbone in backbones])
     rows = Evaluation(reader, backbones, entries, CPU).rows(episodes, **kwargs)
     return [replace(row, seconds=0.0) for group in rows for row in group]
 
@@ -42,11 +43,11 @@ class Fixed(Head):
         return lambda query: torch.full((len(query[0]), way), self.value)
 
 
-def test_labels_of_one_and_of_several_backbones(backbones):
+def test_labels_of_one_and_of_several_backbones():
     heads = [build_head("prototypical"), build_head("sur:steps=3")]
-    one = line_up(heads, backbones[:1])
+    one = line_up(heads, ["resnet18"])
     assert [(e.label, e.backbone) for e in one] == [("prototypical", 0), ("sur:steps=3", None)]
-    two = line_up(heads, backbones)
+    two = line_up(heads, ["resnet18", "aa_resnet18"])
     assert [e.label for e in two] == [
         "prototypical @ resnet18",
         "prototypical @ aa_resnet18",
@@ -54,24 +55,24 @@ def test_labels_of_one_and_of_several_backbones(backbones):
     ]
 
 
-def test_backbones_of_one_name_are_numbered(backbones):
-    names = distinct_names([backbones[0], backbones[1], backbones[0]])
+def test_backbones_of_one_name_are_numbered():
+    names = distinct_names(["resnet18", "aa_resnet18", "resnet18"])
     assert names == ["resnet18#1", "aa_resnet18", "resnet18#2"]
 
 
-def test_a_transductive_head_is_marked(backbones):
+def test_a_transductive_head_is_marked():
     @dataclass(frozen=True)
     class Peeking(Fixed):
         name = "peeking"
         transductive = True
 
-    assert line_up([Peeking()], backbones[:1])[0].label == "peeking (transductive)"
+    assert line_up([Peeking()], ["resnet18"])[0].label == "peeking (transductive)"
 
 
-def test_the_same_head_twice_is_refused(backbones):
+def test_the_same_head_twice_is_refused():
     heads = [build_head("prototypical"), build_head("prototypical:distance=euclidean")]
     with pytest.raises(InputError, match="'prototypical' is asked for 2 times"):
-        line_up(heads, backbones[:1])
+        line_up(heads, ["resnet18"])
 
 
 def test_a_tie_goes_to_the_lowest_label(reader, backbones):
@@ -130,3 +131,54 @@ def test_a_heads_generator_is_a_function_of_plan_and_label(reader):
     plans = [reader.plan(0), reader.plan(1)]
     assert draw(plans[0], "a") == draw(reader.plan(0), "a")
     assert len({draw(plan, label) for plan in plans for label in "ab"}) == 4
+
+
+USERS = """
+from dataclasses import dataclass
+import torch
+from fewshot.heads import Head
+
+@dataclass(frozen=True)
+class Mine(Head):
+    name = "mine"
+    what: str = "none"
+    def fit(self, support, labels, way, generator):
+        if self.what == "raises":
+            raise ValueError("oh no")
+        if self.what == "exits":
+            raise SystemExit(0)
+        if self.what == "writes":
+            labels.zero_()
+        wrong = {"none": None, "array": 3, "row": torch.zeros(1, way)}
+        wrong["narrow"] = torch.zeros(5, way - 1)
+        right = lambda query: torch.zeros(len(query[0]), way, requires_grad=True)
+        return (lambda query: wrong[self.what]) if self.what in wrong else right
+"""
+
+
+@pytest.fixture
+def mine(tmp_path):
+    (tmp_path / "mine.py").write_text(USERS, encoding="utf-8")
+    return lambda what: build_head(f"{tmp_path / 'mine.py'}:Mine:what={what}")
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ("raises", r"head mine:what=raises: fails on dtd episode 0: ValueError: oh no.*line 12"),
+        ("exits", "fails on dtd episode 0: SystemExit"),
+        ("none", "gives scores NoneType"),
+        ("array", "gives scores int"),
+        ("narrow", r"gives scores \[5, \d+\] for dtd episode 0, not real numbers"),
+        ("row", r"gives scores \[1, \d+\]"),
+    ],
+)
+def test_a_users_head_that_fails_is_one_message(reader, backbones, mine, what, message):
+    with pytest.raises(InputError, match=message):
+        evaluate(reader, backbones[:1], [mine(what)])
+
+
+def test_a_head_cannot_change_the_plan_for_the_next(reader, backbones, mine):
+    alone = evaluate(reader, backbones[:1], ["prototypical"])
+    both = evaluate(reader, backbones[:1], [mine("writes"), "prototypical"])
+    assert [row for row in both if row.head == "prototypical"] == alone

@@ -80,6 +80,8 @@ def test_a_missing_file():
         ("--device gpu", "unknown device 'gpu'"),
         ("--episodes 0", "--episodes is 0"),
         ("--seed -1", "--seed is -1"),
+        ("--seed 9223372036854775808", "below 2 to the power of 63"),
+        ("--batch-size 1", "batch norm needs 2 images"),
         ("--learning-rate nan", "--learning-rate is nan"),
         ("--warmup 1", "--warmup is 1.0"),
         ("--sources dtd dtd", "--sources names one twice"),
@@ -139,3 +141,24 @@ def test_the_announcement_says_what_and_how_long():
 
 def test_paths_are_paths():
     assert experiment("--checkpoint", "a/b.safetensors").checkpoint == (Path("a/b.safetensors"),)
+
+
+def test_a_file_without_records_keeps_the_miniatures_settings(config):
+    found = experiment("--config", config("heads: [sur]"))
+    assert (found.episodes, found.batch_size, found.heads) == (60, 16, ("sur",))
+
+
+def test_only_flags_and_file_together_are_judged(config):
+    path = config("records: r\n")
+    assert experiment("--config", path, "--sources", "my_source").sources == ("my_source",)
+    with pytest.raises(InputError, match=r"--episodes is -1.*Set by a flag or in .*c.yaml"):
+        experiment("--config", config("episodes: -1"))
+
+
+def test_a_split_is_known_in_any_case():
+    assert experiment("--split", "TEST").split == "test"
+
+
+def test_a_deeply_nested_file(config):
+    with pytest.raises(InputError, match="is not YAML"):
+        experiment("--config", config("[" * 5000))

@@ -67,6 +67,12 @@ def test_a_folder_without_sources(experiment, tmp_path):
         open_sources(experiment, tmp_path)
 
 
+def test_no_source_with_classes_of_the_split(experiment, miniature, tmp_path):
+    shutil.copytree(miniature / "traffic_sign", tmp_path / "traffic_sign")
+    with pytest.raises(InputError, match="no source here has train classes"):
+        open_sources(replace(experiment, split="train"), tmp_path)
+
+
 def test_own_images_are_a_source(experiment, miniature, tmp_path):
     for name in range(40):
         folder = tmp_path / "mine" / f"class{name:02d}"
