@@ -27,6 +27,9 @@ of percent, which is good enough for "about".
 HEAD_CORE_SECONDS = 0.15
 """Of one head on one episode, read and scored; small heads need less."""
 
+TUNED_IMAGES = 100 * 250
+"""Images that pass through a backbone tuned on one episode: steps times support images."""
+
 
 def minutes_on_cpu(experiment: "Experiment", cores: int) -> float:
     """About how many minutes the experiment takes on so many CPU cores.
@@ -46,6 +49,8 @@ def minutes_on_cpu(experiment: "Experiment", cores: int) -> float:
             # An episode has a few hundred images; small sources are embedded whole.
             seconds += embed * scale * min(there, 400 * experiment.episodes) / 1000
             seconds += HEAD_CORE_SECONDS * experiment.episodes * len(experiment.heads)
+            tuned = sum("layers=all" in head for head in experiment.heads)
+            seconds += tuned * experiment.episodes * train * scale * TUNED_IMAGES / 1000
     return seconds / cores / 60
 
 
