@@ -232,7 +232,7 @@ def _read_header(handle: int) -> bytes:
 def find_pack(
     folder: Path, encoded: EncodedImages, split: Split, rule: str, size: int
 ) -> Pack | str:
-    """A pack that is present and matches, else why there is none, in a sentence.
+    """A pack that is present and matches; else why it is not used, empty where there is none.
 
     Args:
         folder: of the packs of the source.
@@ -240,7 +240,7 @@ def find_pack(
     """
     path = folder / pack_name(split, rule, size)
     if not path.exists():
-        return f"{path}: there is no such pack."
+        return ""
     try:
         return Pack(path, plan_pack(encoded, split, rule, size))
     except InputError as error:

@@ -60,7 +60,7 @@ class ImageReader:
         encoded: the images before decoding.
         rule: the name of the image rule.
         pack: what is read instead of the records, or None.
-        unpacked_because: why there is no pack, in a sentence: absent, stale or damaged.
+        unpacked_because: why a pack that is there is not read, in a sentence: stale or damaged.
 
     Raises:
         InputError: the source is missing or broken.

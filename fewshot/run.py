@@ -87,6 +87,9 @@ def carry_out(experiment: Experiment, listener: Listener) -> Outcome:
     readers, skipped = open_sources(experiment, records)
     for source, reason in skipped.items():
         listener.say(f"skipped: {source} ({reason})")
+    for reader in readers.values():
+        if reason := reader.images.unpacked_because:
+            listener.say(f"records are read instead of a pack: {reason}")
     entries = line_up(
         [build_head(text) for text in experiment.heads],
         experiment.backbones_of_checkpoints() or experiment.backbone,

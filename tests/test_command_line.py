@@ -12,6 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from episodes.protocol import SOURCES
 from episodes.tfrecord import encode_example, read_examples, scan_offsets, write_records
@@ -171,8 +172,7 @@ def test_several_backbones_are_sur_extractors(evaluate, checkpoint):
     )  # fmt: skip
     copy.unlink()
     assert status == 0
-    for label in ("prototypical @ aa_resnet18#1", "prototypical @ aa_resnet18#2"):
-        assert label in " ".join(out.split()) or "aa_resnet18#1" in out
+    assert "aa_resnet18#1" in out and "aa_resnet18#2" in out
 
 
 def test_default_folders_differ_with_what_matters(evaluate, tmp_path, monkeypatch):
@@ -187,6 +187,33 @@ def test_default_folders_differ_with_what_matters(evaluate, tmp_path, monkeypatc
         file.write("# edited\n")
     refused(evaluate(*common, output="None"), "the head nearest changed", "--output")
     assert len(list((tmp_path / "runs").iterdir())) == 2
+
+
+def test_a_pack_gives_the_same_rows_and_a_stale_one_is_named(evaluate, damaged, tmp_path):
+    flags = ("--episodes", 2, "--sources", "dtd", "--heads", "prototypical")
+    packing = ["pack", "--records", damaged, "--size", 32, "--sources", "dtd", "--splits", "test"]
+    evaluate(*flags, records=damaged, output=tmp_path / "records")
+    assert main([*map(str, packing)]) == 0
+    _, _, err = evaluate(*flags, records=damaged, output=tmp_path / "packed")
+    assert "instead of a pack" not in err
+    assert rows(tmp_path / "packed") == rows(tmp_path / "records")
+    os.utime(class_file(damaged), (1, 1))
+    status, _, err = evaluate(*flags, records=damaged, output=tmp_path / "stale")
+    assert status == 0 and "instead of a pack" in err and "changed" in err
+    assert rows(tmp_path / "stale") == rows(tmp_path / "records")
+
+
+def test_own_images_train_and_are_evaluated(tmp_path, capsys):
+    for name in range(40):
+        folder = tmp_path / "mine" / f"class{name:02d}"
+        folder.mkdir(parents=True)
+        for image in range(6):
+            Image.new("RGB", (20, 20), (6 * name, 40 * image, 0)).save(folder / f"{image}.png")
+    own = f"mine={tmp_path / 'mine'}"
+    flags = [*QUICK, "--episodes", "2", "--records", tmp_path, "--source", own, "--sources", own]
+    assert main([*map(str, [*flags, "--output", tmp_path / "run"])]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "aa_resnet18: trained on mine (train classes" in out
 
 
 def test_help_is_quick_and_names_the_flags(capsys):
