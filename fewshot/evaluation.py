@@ -203,9 +203,8 @@ class Evaluation:
 
     def _scores(self, entry: Entry, plan: EpisodePlan) -> Tensor:
         """[query, way] scores."""
-        labels = torch.tensor(
-            plan.support_labels, device=self.device
-        )  # a copy: heads may write to it
+        # a copy: a head that writes to its labels must not change the plan
+        labels = torch.tensor(plan.support_labels, device=self.device)
         generator = head_generator(plan, entry.label)
         if entry.head.adapts_backbone:
             backbone = self.backbones[entry.backbone or 0]

@@ -95,6 +95,8 @@ class FeatureStore:
         A source of millions of images hardly meets one of them twice; its features need not
         outlive the episode.
         """
+        if not self._used:
+            return
         wanted = self._wanted(plans)
         kept = wanted[self._row[wanted] >= 0]
         if len(kept) > self._used / 2:

@@ -63,14 +63,12 @@ class Outcome:
     Attributes:
         folder: where it lives.
         table, title, notes: what it found, as written.
-        files: the tables.
     """
 
     folder: Path
     table: Table
     title: str
     notes: tuple[str, ...]
-    files: tuple[Path, ...]
 
 
 def carry_out(experiment: Experiment, listener: Listener) -> Outcome:
@@ -134,7 +132,8 @@ def carry_out(experiment: Experiment, listener: Listener) -> Outcome:
     stages = [entry.label for entry in entries if entry.backbone is None and len(cards) == 1]
     missing += [f"{label}: selects over the stages of the one backbone." for label in stages]
     notes = (*notes_on(experiment, benchmark, cards), *missing)
-    return Outcome(folder, table, title, notes, write_tables(folder, table, title, notes))
+    write_tables(folder, table, title, notes)
+    return Outcome(folder, table, title, notes)
 
 
 # ---- the run folder --------------------------------------------------------------------------

@@ -1,7 +1,6 @@
 """The miniature on disk: ten folders of records and specifications, drawn once and kept."""
 
 import json
-import os
 import shutil
 import signal
 import tempfile
@@ -21,6 +20,7 @@ from episodes.miniature import taxonomy
 from episodes.miniature.canvas import encode_jpeg
 from episodes.miniature.table import TABLE, MiniatureSource
 from episodes.protocol import Split
+from episodes.records import cache_folder
 from episodes.spec import FILE_PATTERN, SPEC_FILE
 from episodes.tfrecord import encode_example, write_records
 
@@ -33,8 +33,7 @@ COMPLETE = "COMPLETE"
 
 def default_folder() -> Path:
     """Where the miniature is kept: the user's cache folder, one folder per version."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "run_meta_dataset" / f"miniature-v{MINIATURE_VERSION}"
+    return cache_folder() / f"miniature-v{MINIATURE_VERSION}"
 
 
 def draw_miniature(
