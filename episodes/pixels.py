@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,8 @@ LARGEST_TASK = 32
 TASKS_PER_THREAD = 8
 """So that threads finish at about the same time."""
 SMALL_IMAGE = 4096
-"""Bytes of an encoded image below which threads wait for Python's lock more than they decode."""
+"""Bytes of an encoded image below which reading it, which holds Python's lock, takes long beside
+decoding it: such images are all read first, by one thread, and then decoded by all."""
 
 
 class DecodedImages:
@@ -51,31 +53,41 @@ class DecodedImages:
         """
         pixels = np.empty((len(images), 3, self._size, self._size), dtype=self._rule.dtype)
 
-        def fill(places: Integers) -> float:
-            """Decode one task; the mean size of its encoded images in bytes."""
-            class_id = int(class_ids[places[0]])
-            encoded = self._encoded.read(class_id, images[places])
-            for place, (image, _) in zip(places.tolist(), encoded, strict=True):
+        def fetch(places: Integers) -> list[tuple[int, bytes]]:
+            """The encoded images of one task, each with its place."""
+            encoded = self._encoded.read(int(class_ids[places[0]]), images[places])
+            return [
+                (place, image) for place, (image, _) in zip(places.tolist(), encoded, strict=True)
+            ]
+
+        def load(fetched: list[tuple[int, bytes]]) -> None:
+            for place, image in fetched:
                 try:
                     self._rule.load(image, pixels[place])
                 except ValueError as error:
-                    raise self._fault(class_id, images[place], error) from error
-            return sum(len(image) for image, _ in encoded) / len(encoded)
+                    raise self._fault(int(class_ids[place]), images[place], error) from error
 
         tasks = _tasks(class_ids, max(1, threads))
-        if threads > 1 and len(tasks) > 1 and fill(tasks.pop()) < SMALL_IMAGE:
-            threads = 1
-        if threads <= 1:
+        if threads <= 1 or len(tasks) <= 1:
             for places in tasks:
-                fill(places)
+                load(fetch(places))
+            return pixels
+        first = fetch(tasks[0])
+        if sum(len(image) for _, image in first) < SMALL_IMAGE * len(first):
+            fetched = first + [pair for places in tasks[1:] for pair in fetch(places)]
+            share = -(-len(fetched) // (2 * threads))
+            starts = range(0, len(fetched), share)
+            jobs = [partial(load, fetched[start : start + share]) for start in starts]
         else:
-            with ThreadPoolExecutor(min(threads, len(tasks) or 1)) as pool:
-                try:
-                    for _ in pool.map(fill, tasks):
-                        pass
-                except BaseException:
-                    pool.shutdown(cancel_futures=True)
-                    raise
+            jobs = [partial(load, first)]
+            jobs += [partial(lambda places: load(fetch(places)), places) for places in tasks[1:]]
+        with ThreadPoolExecutor(min(threads, len(jobs))) as pool:
+            try:
+                for done in [pool.submit(job) for job in jobs]:
+                    done.result()
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
         return pixels
 
     def decode(self, class_ids: Integers, images: Integers) -> Iterator[tuple[int, Pixels]]:
