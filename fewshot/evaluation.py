@@ -6,6 +6,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import starmap
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from episodes import EpisodePlan, EpisodeReader, InputError
 from fewshot.backbones import Backbone
 from fewshot.features import FeatureStore
 from fewshot.heads import Head, file_of_head
-from fewshot.results.rows import EpisodeRow
+from fewshot.results.rows import ClassCount, EpisodeRow
 
 WINDOW = 25
 """Episodes whose images are embedded together, at most: the first window is one episode, so that
@@ -160,7 +161,14 @@ class Evaluation:
                 "Check the head's settings and the checkpoint.",
             )
         # numpy's argmax takes the lowest label of a tie, as the benchmark does.
-        correct = int((scores.argmax(axis=1) == plan.query_labels).sum())
+        right = plan.query_labels[scores.argmax(axis=1) == plan.query_labels]
+        correct, way = len(right), plan.way
+        by_class = (
+            plan.class_ids,
+            plan.shots,
+            np.bincount(plan.query_labels, minlength=way),
+            np.bincount(right, minlength=way),
+        )
         return EpisodeRow(
             head=entry.label,
             source=plan.source,
@@ -168,12 +176,13 @@ class Evaluation:
             seed=plan.seed,
             index=plan.index,
             accuracy=correct / len(plan.query_labels),
-            way=plan.way,
+            way=way,
             support_size=len(plan.support_labels),
             query_count=len(plan.query_labels),
             correct=correct,
             plan_hash=plan.hash,
             seconds=time.perf_counter() - began,
+            classes=tuple(starmap(ClassCount, np.stack(by_class, axis=1).tolist())),
         )
 
     def _checked_scores(self, entry: Entry, plan: EpisodePlan) -> Tensor:

@@ -1,8 +1,8 @@
-"""What the rows of a run were made of: a run folder never mixes rows of different makings.
+"""What the rows of a run are made of: a run never mixes rows of different makings.
 
 Settings alone do not say everything. Records can be converted again in place, a head's file can
-be edited, a default can change with the program, a checkpoint can be replaced: each of these is
-an ingredient, kept by its hash with every call that stored rows.
+be edited, a default can change with the program, a checkpoint can be replaced, other episodes can
+come from a plan file: each of these is an ingredient, kept by its hash with the run.
 """
 
 import hashlib
@@ -10,15 +10,12 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
-from episodes import EpisodeReader, InputError
+from episodes import EpisodeReader
 from episodes.miniature import MINIATURE_VERSION, is_complete
 from episodes.reader import ImageReader
 from fewshot.checkpoint import Card
 from fewshot.evaluation import Entry
 from fewshot.heads import Head, file_of_head
-from fewshot.results import RowStore
-
-INGREDIENTS = "ingredients"
 
 
 def fingerprint(images: ImageReader) -> str:
@@ -42,27 +39,10 @@ def collect_ingredients(
     """Every ingredient by its name, with its hash."""
     return (
         {f"the source {name}": fingerprint(reader.images) for name, reader in readers.items()}
+        | {f"the episodes of {name}": reader.plan(0).hash for name, reader in readers.items()}
         | {f"the head {entry.label}": hash_head(entry.head) for entry in entries}
         | {
             f"backbone {number} ({card.backbone})": card.weights
             for number, card in enumerate(cards)
         }
     )
-
-
-def refuse_changed(store: RowStore, ingredients: Mapping[str, str]) -> None:
-    """Check that what is there now is what the stored rows were made of.
-
-    Raises:
-        InputError: an ingredient has changed; lists each.
-    """
-    known: dict[str, str] = {}
-    for record in store.provenance():
-        known |= record.get(INGREDIENTS, {})
-    changed = [name for name, now in ingredients.items() if known.get(name, now) != now]
-    if changed:
-        raise InputError(
-            f"rows are stored here, and since then {', '.join(changed)} changed.",
-            store.path,
-            "Choose another --output; rows of different makings are not mixed.",
-        )

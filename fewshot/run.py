@@ -7,7 +7,7 @@ on where it was stopped, and computes nothing twice.
 import os
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -23,10 +23,10 @@ from episodes.protocol import find_protocol
 from episodes.tfrecord import replacing
 from fewshot.backbones import Backbone
 from fewshot.checkpoint import Card, load_checkpoint, save_checkpoint
-from fewshot.evaluation import Evaluation, distinct_names, line_up
+from fewshot.evaluation import Entry, Evaluation, distinct_names, line_up
 from fewshot.experiment import Experiment, short_hash
 from fewshot.heads import build_head
-from fewshot.ingredients import INGREDIENTS, collect_ingredients, fingerprint, refuse_changed
+from fewshot.ingredients import collect_ingredients, fingerprint
 from fewshot.results import RowStore, Table, build_table, collect, write_tables
 from fewshot.sources import find_records, open_sources
 from fewshot.training import Recipe, train
@@ -107,7 +107,6 @@ def carry_out(experiment: Experiment, listener: Listener) -> Outcome:
     folder = experiment.output or default_folder(experiment, records, identity)
     workers = choose_workers(experiment.workers, device)
     with RowStore(folder / ROWS_FILE) as store:
-        store.set_run(identity)
         write_config(folder, experiment)
         if not given:
             fit = partial(make_ready, experiment, images, benchmark, folder, device, workers)
@@ -117,15 +116,22 @@ def carry_out(experiment: Experiment, listener: Listener) -> Outcome:
             for backbone, _ in given
         ]
         cards = [card for _, card in given]
-        ingredients = collect_ingredients(readers, entries, cards)
-        refuse_changed(store, ingredients)
-        provenance = collect(describe_device(device)) | {INGREDIENTS: ingredients}
-        store.set_run(identity, provenance)
+        provenance = collect(describe_device(device)) | describe_makings(
+            experiment, benchmark, cards, entries
+        )
+        beginning = store.begin(identity, collect_ingredients(readers, entries, cards), provenance)
+        if beginning.differences:
+            listener.say(
+                f"a new run, {beginning.run}, beside those in {store.path}: "
+                f"{'; '.join(beginning.differences)}"
+            )
         for reader in readers.values():
             evaluation = Evaluation(reader, backbones, entries, device, workers)
-            evaluate_source(evaluation, experiment, store, listener)
-        accuracies = store.accuracies(experiment.split, experiment.seed, experiment.episodes)
-    table = build_table(accuracies, [entry.label for entry in entries], list(readers))
+            evaluate_source(evaluation, experiment, store, beginning.run, listener)
+        accuracies = store.accuracies(beginning.run, experiment.episodes)
+        failures = store.failures(beginning.run, experiment.episodes)
+    labels = [entry.label for entry in entries]
+    table = build_table(accuracies, labels, list(readers), failures)
     names = " + ".join(distinct_names([card.backbone for card in cards]))
     title = f"{benchmark} · {names} · {experiment.split} classes"
     missing = [f"{source}: {reason}." for source, reason in skipped.items()]
@@ -270,17 +276,15 @@ def make_ready(
 
 
 def evaluate_source(
-    evaluation: Evaluation, experiment: Experiment, store: RowStore, listener: Listener
+    evaluation: Evaluation,
+    experiment: Experiment,
+    store: RowStore,
+    run: str,
+    listener: Listener,
 ) -> None:
-    """Evaluate all entries on one source and store the rows that are not there yet."""
+    """Evaluate all entries on one source and store the rows of the run that are not there yet."""
     source = evaluation.reader.images.spec.name
-    stored = {
-        entry.label: {
-            row.index: row.plan_hash
-            for row in store.rows(entry.label, source, experiment.split, experiment.seed)
-        }
-        for entry in evaluation.entries
-    }
+    stored = {entry.label: store.done(run, entry.label, source) for entry in evaluation.entries}
 
     def done(label: str, plan: EpisodePlan) -> bool:
         found = stored[label].get(plan.index)
@@ -302,7 +306,35 @@ def evaluate_source(
 
     listener.progress(source, 0, experiment.episodes, "episodes")
     for rows in evaluation.rows(experiment.episodes, done, progress):
-        store.add(rows)
+        store.add(run, rows)
+
+
+def describe_makings(
+    experiment: Experiment, benchmark: str, cards: Sequence[Card], entries: Sequence[Entry]
+) -> dict[str, Any]:
+    """What `show` tells of a run and tables group by; JSON values only."""
+    protocol = find_protocol(experiment.protocol)
+    return {
+        "benchmark": benchmark,
+        "protocol": {
+            "name": protocol.name,
+            "version": protocol.version,
+            "hash": protocol.hash,
+        },
+        "image": {"size": experiment.image_size, "rule": experiment.image_rule},
+        "split": experiment.split,
+        "seed": experiment.seed,
+        "backbones": [asdict(card) for card in cards],
+        "heads": {
+            entry.label: {
+                "name": entry.head.name,
+                "transductive": entry.head.transductive,
+                "settings": asdict(entry.head),
+            }
+            for entry in entries
+        },
+        "experiment": experiment.settings(),
+    }
 
 
 def notes_on(experiment: Experiment, benchmark: str, cards: list[Card]) -> list[str]:

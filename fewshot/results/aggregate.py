@@ -22,20 +22,22 @@ class Cell:
         mean: mean accuracy, a fraction.
         ci: half-width of its 95 % interval, a fraction; None when one episode is all there is.
         episodes: number of episodes behind it.
+        failed: number of episodes that gave no accuracy and are not in it.
     """
 
     mean: float
     ci: float | None
     episodes: int
+    failed: int = 0
 
 
 @dataclass(frozen=True)
 class Table:
     """Heads by sources, with ranks.
 
-    A head that misses a source that another head has (or has a single episode of it) is
-    incomplete: its cells are shown, but it has no ranks, and the ranks of the others are as if
-    it were not there. A source of which no head has anything counts for nobody.
+    A head that misses a source that another head has (or has a single episode of it, or failed
+    in one) is incomplete: its cells are shown, but it has no ranks, and the ranks of the others
+    are as if it were not there. A source of which no head has anything counts for nobody.
 
     Attributes:
         heads: one row each, in the order given.
@@ -114,7 +116,10 @@ def ranks(column: Sequence[Cell | None]) -> tuple[float | None, ...]:
 
 
 def build_table(
-    accuracies: Mapping[tuple[str, str], ArrayLike], heads: Sequence[str], sources: Sequence[str]
+    accuracies: Mapping[tuple[str, str], ArrayLike],
+    heads: Sequence[str],
+    sources: Sequence[str],
+    failures: Mapping[tuple[str, str], Sequence[str]] | None = None,
 ) -> Table:
     """The table of these accuracies.
 
@@ -122,12 +127,14 @@ def build_table(
         accuracies: by (head, source), [n] fractions each; as `RowStore.accuracies` gives them.
         heads: the rows; one without accuracies is an empty row.
         sources: the columns.
+        failures: by (head, source), one reason per failed episode; as `RowStore.failures`.
     """
 
     def cell(head: str, source: str) -> Cell | None:
         values = np.asarray(accuracies.get((head, source), ()), dtype=np.float64)
         mean, ci = mean_and_interval(values)
-        return None if mean is None else Cell(mean, ci, values.size)
+        failed = len((failures or {}).get((head, source), ()))
+        return None if mean is None else Cell(mean, ci, values.size, failed)
 
     return rank_table(
         heads, sources, [[cell(head, source) for source in sources] for head in heads]
@@ -145,7 +152,7 @@ def rank_table(
         cells: [H][S].
     """
     counted = [s for s in range(len(sources)) if any(row[s] is not None for row in cells)]
-    complete = [bool(counted) and all(_has_interval(row[s]) for s in counted) for row in cells]
+    complete = [bool(counted) and all(_is_whole(row[s]) for s in counted) for row in cells]
     # Incomplete heads enter no column, so they cannot move the ranks of the others.
     columns = [
         ranks([row[s] if whole else None for row, whole in zip(cells, complete, strict=True)])
@@ -176,8 +183,8 @@ def rank_table(
     )
 
 
-def _has_interval(cell: Cell | None) -> bool:
-    return cell is not None and cell.ci is not None
+def _is_whole(cell: Cell | None) -> bool:
+    return cell is not None and cell.ci is not None and not cell.failed
 
 
 def _average(ranks_of_head: Sequence[float | None]) -> float | None:
@@ -188,7 +195,7 @@ def _average(ranks_of_head: Sequence[float | None]) -> float | None:
 def _mean_over_sources(cells: Sequence[Cell | None]) -> Cell | None:
     """Mean of the sources' means; the sources' errors are independent, so variances add."""
     present = [cell for cell in cells if cell is not None]
-    if not present or len(present) < len(cells):
+    if not present or len(present) < len(cells) or any(cell.failed for cell in present):
         return None
     mean = math.fsum(cell.mean for cell in present) / len(present)
     widths = [cell.ci for cell in present if cell.ci is not None]

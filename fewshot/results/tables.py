@@ -173,6 +173,13 @@ def table_notes(table: Table, mark: str = "Bold") -> list[str]:
         if missing:
             names = ", ".join(_short(table.sources[s]) for s in missing)
             notes.append(f"{MISSING} {head} has no results on {names}: no mean, not ranked.")
+        failed = [
+            f"{cell.failed} on {_short(source)}"
+            for source, cell in zip(table.sources, row, strict=True)
+            if cell is not None and cell.failed
+        ]
+        if failed:
+            notes.append(f"{head} failed in episodes: {', '.join(failed)}; no mean, not ranked.")
     if any(cell.ci is None for cell in present):
         notes.append("A single episode has no interval; a head that has one is not ranked.")
     return notes

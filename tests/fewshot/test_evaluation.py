@@ -93,6 +93,15 @@ def test_rows_agree_with_a_direct_computation(reader, backbones):
     assert (row.plan_hash, row.way) == (episode.plan.hash, episode.way)
     assert (row.support_size, row.query_count) == (len(support), len(query))
     assert (row.source, row.split, row.seed, row.index) == ("dtd", "test", 0, 0)
+    by_class = [
+        (class_id, shot, int((episode.query_labels == k).sum()))
+        for k, (class_id, shot) in enumerate(
+            zip(episode.plan.class_ids, episode.plan.shots, strict=True)
+        )
+    ]
+    assert [c[:3] for c in row.classes] == by_class
+    right = [int((predicted[episode.query_labels == k] == k).sum()) for k in range(episode.way)]
+    assert [c.correct for c in row.classes] == right
 
 
 def test_windows_and_workers_do_not_move_a_row(reader, backbones, monkeypatch):

@@ -1,15 +1,13 @@
-"""Rows of different makings are never mixed."""
+"""What rows are made of has a name and a hash."""
 
 import os
 import shutil
 
-import pytest
-
 from episodes import EpisodeReader
-from episodes.faults import InputError
+from fewshot.checkpoint import Card
+from fewshot.evaluation import line_up
 from fewshot.heads import build_head
-from fewshot.ingredients import INGREDIENTS, fingerprint, hash_head, refuse_changed
-from fewshot.results import RowStore
+from fewshot.ingredients import collect_ingredients, fingerprint, hash_head
 
 HEAD = """
 from dataclasses import dataclass
@@ -48,10 +46,15 @@ def test_the_miniature_may_be_drawn_again(miniature):
     assert fingerprint(EpisodeReader(miniature, "dtd", "test").images) == "miniature v1"
 
 
-def test_what_changed_is_named_and_what_is_new_is_not(tmp_path):
-    with RowStore(tmp_path / "rows.sqlite") as store:
-        refuse_changed(store, {"the head a": "1"})
-        store.set_run({}, {INGREDIENTS: {"the head a": "1", "the source dtd": "2"}})
-        refuse_changed(store, {"the source dtd": "2", "the head b": "3"})
-        with pytest.raises(InputError, match=r"since then the head a, the source dtd changed"):
-            refuse_changed(store, {"the head a": "9", "the source dtd": "9", "the head b": "3"})
+def test_every_ingredient_has_a_name_and_a_hash(miniature):
+    readers = {"dtd": EpisodeReader(miniature, "dtd", "test")}
+    entries = line_up([build_head("prototypical")], ["resnet18"])
+    card = Card(
+        "resnet18", "r", "ilsvrc_2012", "train", (), 84, "official", "md-v1", 0, weights="w"
+    )
+    assert collect_ingredients(readers, entries, [card]) == {
+        "the source dtd": "miniature v1",
+        "the episodes of dtd": readers["dtd"].plan(0).hash,
+        "the head prototypical": hash_head(build_head("prototypical")),
+        "backbone 0 (resnet18)": "w",
+    }
