@@ -78,4 +78,9 @@ class EpisodePlan:
 
 def hash_plans(plans: Sequence[EpisodePlan]) -> str:
     """Sixteen hexadecimal digits for a list of plans: results that share it are paired."""
-    return hashlib.sha256("".join(plan.hash for plan in plans).encode()).hexdigest()[:16]
+    return hash_of_hashes([plan.hash for plan in plans])
+
+
+def hash_of_hashes(hashes: Sequence[str]) -> str:
+    """The same from the hashes of the plans, for who has nothing but those."""
+    return hashlib.sha256("".join(hashes).encode()).hexdigest()[:16]

@@ -5,7 +5,7 @@ Imports no torch, so that the command line answers at once.
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -181,15 +181,28 @@ def read_config(path: Path) -> list[str]:
         raise InputError(f"is not YAML: {' '.join(str(error).split())}.", path) from error
     if not isinstance(content, dict):
         raise InputError("is not a mapping of settings to values.", path)
+    return as_arguments(content, path)
+
+
+def as_arguments(content: Mapping[str, Any], where: Path) -> list[str]:
+    """Settings as command-line arguments.
+
+    Args:
+        content: the settings.
+        where: what a fault is reported of.
+
+    Raises:
+        InputError: a key is unknown, or a value is a mapping.
+    """
     known = {field.name for field in fields(Experiment)} - {"config"}
     arguments: list[str] = []
     for key, value in content.items():
         name = str(key).replace("-", "_")
         if name not in known:
             fault = unknown_name("setting", str(key), sorted(known))
-            raise InputError(fault.what, path, fault.remedy)
+            raise InputError(fault.what, where, fault.remedy)
         if isinstance(value, dict):
-            raise InputError(f"'{key}' holds a mapping, but settings are flat.", path)
+            raise InputError(f"'{key}' holds a mapping, but settings are flat.", where)
         if value is not None:
             values = value if isinstance(value, list) else [value]
             arguments += [flag(name), *map(str, values)]

@@ -28,11 +28,12 @@ from fewshot.experiment import Experiment, short_hash
 from fewshot.heads import build_head
 from fewshot.ingredients import collect_ingredients, fingerprint
 from fewshot.results import RowStore, Table, build_table, collect, write_tables
+from fewshot.results.file import ROWS_FILE
 from fewshot.sources import find_records, open_sources
 from fewshot.training import Recipe, train
 
 PUBLISHED_EPISODES = 600
-ROWS_FILE, CONFIG_FILE = "rows.sqlite", "config.yaml"
+CONFIG_FILE = "config.yaml"
 STATE_FILE = "training.safetensors"
 
 
@@ -62,10 +63,12 @@ class Outcome:
 
     Attributes:
         folder: where it lives.
+        run: its id in the folder's results file.
         table, title, notes: what it found, as written.
     """
 
     folder: Path
+    run: str
     table: Table
     title: str
     notes: tuple[str, ...]
@@ -139,7 +142,7 @@ def carry_out(experiment: Experiment, listener: Listener) -> Outcome:
     missing += [f"{label}: selects over the stages of the one backbone." for label in stages]
     notes = (*notes_on(experiment, benchmark, cards), *missing)
     write_tables(folder, table, title, notes)
-    return Outcome(folder, table, title, notes)
+    return Outcome(folder, beginning.run, table, title, notes)
 
 
 # ---- the run folder --------------------------------------------------------------------------

@@ -8,10 +8,13 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from episodes.faults import InputError
 from fewshot.results.format import APPLICATION_ID, FORMAT, bring_forward, create_tables
+
+ROWS_FILE = "rows.sqlite"
+"""Name of a results file."""
 
 AGAIN = "Then run the same command again: it goes on where it stopped."
 FAULTS = {
@@ -73,6 +76,11 @@ class ResultsFile:
     def close(self) -> None:
         """Release the file; the store cannot be used afterwards."""
         self._db.close()
+
+    def fetch(self, query: str, *values: str | int) -> list[tuple[Any, ...]]:
+        """The rows of a SELECT over the tables that `format.py` describes."""
+        with self._plain_faults():
+            return self._db.execute(query, values).fetchall()
 
     def _open(self, timeout_seconds: float) -> sqlite3.Connection:
         # No implicit transactions: each one below is written out.

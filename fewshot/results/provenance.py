@@ -24,14 +24,15 @@ def collect(device: str, command: Sequence[str] | None = None) -> dict[str, Any]
 
     Returns:
         `versions` (name → version, None where not installed), `git` (`commit` and `dirty`, None
-        when the project is not a git checkout), `command`, `platform`, `cpus`, `device`, `time`
-        (UTC, ISO 8601).
+        when the project is not a git checkout), `command`, `folder` it was given in, `platform`,
+        `cpus`, `device`, `time` (UTC, ISO 8601).
     """
     return {
         "versions": {"python": platform.python_version()}
         | {name: _version(name) for name in PACKAGES},
         "git": git_state(PROJECT),
         "command": shlex.join(sys.orig_argv if command is None else command),
+        "folder": str(Path.cwd()),
         "platform": platform.platform(),
         "cpus": os.cpu_count(),
         "device": device,

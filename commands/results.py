@@ -1,0 +1,231 @@
+"""`results`: the stored runs: list, show, repeat, take out, bring in, put together."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from episodes.faults import InputError
+
+EVERYWHERE = Path("runs")
+
+
+@dataclass(frozen=True)
+class Ls:
+    """List the runs in a results folder: what each evaluated, when, and how far it got."""
+
+    results: Path = EVERYWHERE
+    """Folder that holds run folders."""
+
+
+@dataclass(frozen=True)
+class Show:
+    """Tell how a run was made, as a paragraph for a paper's experiments section."""
+
+    run: tyro.conf.Positional[str]
+    """Id of the run or its beginning; or its folder; or FOLDER@ID."""
+    results: Path = EVERYWHERE
+    """Folder that holds run folders."""
+
+
+@dataclass(frozen=True)
+class Rerun:
+    """Compute a run once more from its stored row, and compare episode by episode.
+
+    The exit status is 0 when every row came out the same, else 1.
+    """
+
+    run: tyro.conf.Positional[str]
+    """Id of the run or its beginning; or its folder; or FOLDER@ID."""
+    out: Path
+    """Run folder of the repetition."""
+    retrain: bool = False
+    """Train backbones again, even where the run folder has their weights."""
+    results: Path = EVERYWHERE
+    """Folder that holds run folders."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """Write runs to one file per format; parquet and json can be imported again."""
+
+    runs: tyro.conf.Positional[tuple[str, ...]] = ()
+    """Ids or folders; all of --results when none is given."""
+    format: str = "parquet"
+    """parquet, csv, json, or several, separated by commas."""
+    out: Path = Path("results")
+    """The files' name without its ending."""
+    results: Path = EVERYWHERE
+    """Folder that holds run folders."""
+
+
+@dataclass(frozen=True)
+class Import:
+    """Bring the runs of an exported file into a folder."""
+
+    file: tyro.conf.Positional[Path]
+    """A .parquet or .json file that `results export` wrote."""
+    into: Path
+    """Run folder; made when absent."""
+
+
+@dataclass(frozen=True)
+class Merge:
+    """Put the runs of several folders into one; two parts of one experiment become one run."""
+
+    folders: tyro.conf.Positional[tuple[Path, ...]]
+    """Folders with runs."""
+    into: Path
+    """Run folder; made when absent."""
+
+
+Command = (
+    Annotated[Ls, tyro.conf.subcommand("ls")]
+    | Annotated[Show, tyro.conf.subcommand("show")]
+    | Annotated[Rerun, tyro.conf.subcommand("rerun")]
+    | Annotated[Export, tyro.conf.subcommand("export")]
+    | Annotated[Import, tyro.conf.subcommand("import")]
+    | Annotated[Merge, tyro.conf.subcommand("merge")]
+)
+
+
+def run(command: Ls | Show | Rerun | Export | Import | Merge, console: Console) -> int:
+    """Do what the sub-command says; the exit status."""
+    match command:
+        case Ls():
+            return list_runs(command, console)
+        case Show():
+            return show_run(command, console)
+        case Rerun():
+            return rerun(command, console)
+        case Export():
+            return export(command, console)
+        case Import():
+            return import_runs(command, console)
+        case Merge():
+            return merge(command, console)
+
+
+def list_runs(command: Ls, console: Console) -> int:
+    """Print one line per run."""
+    from fewshot.results.frames import load
+
+    frames = load(command.results)
+    grid = Table(box=None, pad_edge=False)
+    for name in ("run", "folder", "time (UTC)", "benchmark", "backbones", "seed", "rows", "failed"):
+        grid.add_column(name, justify="right" if name in ("seed", "rows", "failed") else "left")
+    for column in ("heads", "sources"):
+        grid.add_column(column)
+    for name in map(str, frames.runs.index):
+        facts = frames.runs.loc[name]
+        rows = frames.rows[frames.rows["run"] == name]
+        cells = [name, facts["path"], facts["time"], facts["benchmark"], facts["backbones"]]
+        cells += [facts["seed"], len(rows), int((rows["status"] != "ok").sum())]
+        cells += [" ".join(rows[column].unique()) for column in ("head", "source")]
+        grid.add_row(*("–" if cell is None else str(cell) for cell in cells))
+    console.print(grid if len(frames.runs) else f"no runs in {command.results}", markup=False)
+    for fault in frames.faults:
+        console.print(f"not read: {fault}", markup=False, highlight=False, soft_wrap=True)
+    return 0
+
+
+def show_run(command: Show, console: Console) -> int:
+    """Print the paragraph."""
+    from fewshot.results import RowStore
+    from fewshot.results.collection import find_run
+    from fewshot.results.paragraph import write_paragraph
+
+    stored = find_run(command.run, command.results)
+    with RowStore(stored.path, read_only=True) as store:
+        text = write_paragraph(stored.run, store.rows(stored.run.id))
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    return 0
+
+
+def rerun(command: Rerun, console: Console) -> int:
+    """Repeat the run and print how the rows compare."""
+    from fewshot.results.collection import find_run
+
+    stored = find_run(command.run, command.results)
+    if command.out.resolve() == stored.path.parent.resolve():
+        raise InputError("is the folder of the run itself.", command.out, "Choose another --out.")
+    from commands.evaluate import print_lines
+    from fewshot.repeat import repeat
+    from fewshot.run import Listener
+
+    errors = Console(stderr=True)
+    listener = Listener(lambda text: errors.print(text, markup=False), print_lines(errors))
+    found = repeat(stored, command.out, command.retrain, listener)
+    lines = [f"{found.equal} rows are equal to the last digit."]
+    differing = (
+        (found.other_accuracy, "have another accuracy"),
+        (found.other_plan, "saw other images"),
+        (found.missing, "are missing"),
+    )
+    lines += [
+        f"{len(names)} rows {what}: {', '.join(names[:5])}{' …' if len(names) > 5 else ''}"
+        for names, what in differing
+        if names
+    ]
+    if found.largest:
+        lines.append(f"The largest difference is {100 * found.largest:.2f} points.")
+    if found.retrained:
+        lines.append("Backbones were trained again.")
+    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+    return 0 if found.reproduced else 1
+
+
+def export(command: Export, console: Console) -> int:
+    """Write the files and name them."""
+    from fewshot.results.collection import find_runs
+    from fewshot.results.exchange import export_runs
+
+    stored = find_runs(command.runs, command.results)
+    for kind in command.format.split(","):
+        path = command.out.with_name(f"{command.out.name}.{kind.strip()}")
+        count = export_runs(stored, path)
+        text = f"{path}: {count} rows of {len(stored)} runs"
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+    return 0
+
+
+def import_runs(command: Import, console: Console) -> int:
+    """Bring the file in and say what became of its rows."""
+    from fewshot.results import RowStore
+    from fewshot.results.exchange import import_file
+    from fewshot.results.file import ROWS_FILE
+
+    with RowStore(command.into / ROWS_FILE) as store:
+        for merged in import_file(command.file, store):
+            say_merged(merged.run, merged.added, merged.known, merged.differing, console)
+    return 0
+
+
+def merge(command: Merge, console: Console) -> int:
+    """Put the runs together and say what became of their rows."""
+    from fewshot.results import RowStore
+    from fewshot.results.collection import find_runs
+    from fewshot.results.exchange import merge_run
+    from fewshot.results.file import ROWS_FILE
+
+    target = command.into / ROWS_FILE
+    for stored in find_runs(map(str, command.folders), command.into):
+        if stored.path.resolve() == target.resolve():
+            continue
+        with RowStore(stored.path, read_only=True) as store:
+            rows = store.rows(stored.run.id)
+        with RowStore(target) as store:
+            merged = merge_run(store, stored.run, rows)
+        say_merged(merged.run, merged.added, merged.known, merged.differing, console)
+    return 0
+
+
+def say_merged(run: str, added: int, known: int, differing: int, console: Console) -> None:
+    """One line on the rows of a run that were put into a store."""
+    text = f"run {run}: {added} rows added, {known} known already"
+    if differing:
+        text += f", {differing} of them with another accuracy (the first is kept)"
+    console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,146 @@
+"""A run in the words of a paper's experiments section: everything that a reader needs to repeat it.
+
+Source: the questions that readers of few-shot papers ask most: how many episodes, which seeds,
+what resolution, which classes the backbone has seen, how the interval is computed.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from episodes.plan import hash_of_hashes
+from fewshot.results.frames import pretraining
+from fewshot.results.rows import EpisodeRow
+from fewshot.results.store import Run
+
+UNKNOWN = "not recorded"
+
+
+def write_paragraph(run: Run, rows: Sequence[EpisodeRow]) -> str:
+    """The paragraph.
+
+    Args:
+        run: what is known of its making.
+        rows: its rows.
+    """
+    call: dict[str, Any] = run.calls[-1] if run.calls else {}
+    sentences = [
+        _what(run, call, rows),
+        _episodes(rows),
+        _images(run, call),
+        *(_backbone(card) for card in call.get("backbones", [])),
+        *(_head(label, head) for label, head in _heads(run).items()),
+        "Accuracies are means over episodes with 95 % intervals, 1.96·σ/√n.",
+        _failures(rows),
+        _program(call),
+    ]
+    return " ".join(sentence for sentence in sentences if sentence)
+
+
+def plans_of(rows: Sequence[EpisodeRow]) -> dict[str, str]:
+    """By source, the hash of the episodes evaluated: two runs that share it are paired."""
+    hashes: dict[str, dict[tuple[int, int], str]] = {}
+    for row in rows:
+        hashes.setdefault(row.source, {})[row.seed, row.index] = row.plan_hash
+    return {
+        source: hash_of_hashes([found[key] for key in sorted(found)])
+        for source, found in hashes.items()
+    }
+
+
+def _what(run: Run, call: dict[str, Any], rows: Sequence[EpisodeRow]) -> str:
+    heads = list(dict.fromkeys(row.head for row in rows))
+    sources = list(dict.fromkeys(row.source for row in rows))
+    protocol = call.get("protocol")
+    rules = (
+        f"protocol {protocol['name']} version {protocol['version']} ({protocol['hash']})"
+        if protocol
+        else f"protocol {run.settings.get('protocol', UNKNOWN)}"
+    )
+    split = call.get("split", run.settings.get("split", UNKNOWN))
+    return (
+        f"We evaluate {_listed(heads)} on the {split} classes of {_listed(sources)} "
+        f"({call.get('benchmark', UNKNOWN)}; {rules})."
+    )
+
+
+def _episodes(rows: Sequence[EpisodeRow]) -> str:
+    if not rows:
+        return "No episode has been evaluated yet."
+    per_source: dict[str, set[tuple[int, int]]] = {}
+    for row in rows:
+        per_source.setdefault(row.source, set()).add((row.seed, row.index))
+    counts = {len(keys) for keys in per_source.values()}
+    count = str(*counts) if len(counts) == 1 else f"{min(counts)} to {max(counts)}"
+    ways, supports = [row.way for row in rows], [row.support_size for row in rows]
+    queries = [row.query_count for row in rows]
+    plans = ", ".join(f"{source} {name}" for source, name in plans_of(rows).items())
+    seeds = sorted({row.seed for row in rows})
+    return (
+        f"Each source has {count} episodes (seed {_listed([str(seed) for seed in seeds])}) of "
+        f"{_span(ways)} classes, {_span(supports)} support and {_span(queries)} query images. "
+        f"Hashes of the episodes: {plans}."
+    )
+
+
+def _images(run: Run, call: dict[str, Any]) -> str:
+    image = call.get("image", {})
+    size = image.get("size", run.settings.get("image_size", UNKNOWN))
+    rule = image.get("rule", run.settings.get("image_rule", UNKNOWN))
+    return f"Images have {size} × {size} pixels by the image rule {rule}."
+
+
+def _backbone(card: dict[str, Any]) -> str:
+    recipe = ", ".join(
+        f"{name.replace('_', ' ')} {value}" for name, value in card.get("training", {}).items()
+    )
+    trained = f"trained on {pretraining(card)} at {card.get('image_size')} pixels"
+    return (
+        f"The backbone {card['backbone']} (weights {card.get('weights', UNKNOWN)}) was {trained}"
+        f"{f' ({recipe})' if recipe else ''}."
+    )
+
+
+def _heads(run: Run) -> dict[str, dict[str, Any]]:
+    heads: dict[str, dict[str, Any]] = {}
+    for call in run.calls:
+        heads |= call.get("heads", {})
+    return heads
+
+
+def _head(label: str, head: dict[str, Any]) -> str:
+    settings = ", ".join(f"{name} {value}" for name, value in head.get("settings", {}).items())
+    kind = "transductive" if head.get("transductive") else "inductive"
+    return f"{label} is {kind}{f', with {settings}' if settings else ''}."
+
+
+def _failures(rows: Sequence[EpisodeRow]) -> str:
+    failed = [row for row in rows if not row.ok]
+    if not failed:
+        return ""
+    reasons = "; ".join(dict.fromkeys(row.status for row in failed))
+    return f"{len(failed)} episodes gave no accuracy and are in no mean ({reasons})."
+
+
+def _program(call: dict[str, Any]) -> str:
+    if not call:
+        return ""
+    versions = ", ".join(f"{name} {v}" for name, v in call.get("versions", {}).items() if v)
+    git = call.get("git") or {}
+    changed = " with uncommitted changes" if git.get("dirty") else ""
+    commit = f"commit {git['commit'][:12]}{changed}" if git else "no commit recorded"
+    return (
+        f"Computed on {call.get('device', UNKNOWN)} ({call.get('platform', UNKNOWN)}) with "
+        f"{versions}; {commit}; last command {call.get('time', UNKNOWN)}: {call.get('command')}"
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    if len(names) < 2:
+        return "".join(names) or "nothing"
+    return f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _span(values: Sequence[int]) -> str:
+    low, high = min(values), max(values)
+    mean = sum(values) / len(values)
+    return str(low) if low == high else f"{low} to {high} (mean {mean:.1f})"
