@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torchvision.models import efficientnet_b0, resnet18
 
 from episodes.faults import InputError, unknown_name
-from fewshot.antialias import antialias
+from fewshot.antialiasing import antialias
 
 ANTIALIASED = "aa_"
 

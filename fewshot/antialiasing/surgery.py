@@ -15,51 +15,15 @@ Filters are buffers outside the state dict: parameters, their names and publishe
 Source: Vasconcelos et al. 2021, sections 3 and 4; binomial filters from Zhang 2019.
 """
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
 from torchvision.ops.misc import Conv2dNormActivation
 
 from episodes.faults import InputError
+from fewshot.antialiasing.low_pass import LowPass
 
-TAPS = 3
 ENOUGH_SUPPORT = 7
 """A kernel this wide is left alone: it can learn a low-pass (the 7×7 stem of ResNets)."""
-
-
-def binomial(taps: int) -> Tensor:
-    """A row of Pascal's triangle, [taps], scaled to sum 1. Source: Zhang 2019, section 3.2."""
-    row = torch.ones(1, dtype=torch.float64)
-    for _ in range(taps - 1):
-        row = functional.pad(row, (1, 0)) + functional.pad(row, (0, 1))
-    return (row / row.sum()).float()
-
-
-class LowPass(nn.Module):
-    """Filters every channel with a binomial kernel and keeps each `stride`-th sample.
-
-    [N, C, H, W] → [N, C, ⌈H / stride⌉, ⌈W / stride⌉]. Borders are reflected, which keeps a
-    constant map constant; a map too small to reflect is replicated.
-    """
-
-    kernel: Tensor
-
-    def __init__(self, stride: int, taps: int = TAPS) -> None:
-        super().__init__()
-        self.stride, self.margin = stride, taps // 2
-        row = binomial(taps)
-        self.register_buffer("kernel", torch.outer(row, row)[None, None], persistent=False)
-
-    def forward(self, maps: Tensor) -> Tensor:
-        mode = "reflect" if min(maps.shape[-2:]) > self.margin else "replicate"
-        padded = functional.pad(maps, [self.margin] * 4, mode=mode)
-        channels = maps.shape[1]
-        kernel = self.kernel.to(maps.dtype).expand(channels, -1, -1, -1)
-        return functional.conv2d(padded, kernel, stride=self.stride, groups=channels)
-
-    def extra_repr(self) -> str:
-        return f"stride={self.stride}, taps={self.kernel.shape[-1]}"
 
 
 class FilteredConv2d(nn.Conv2d):

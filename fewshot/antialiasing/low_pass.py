@@ -1,0 +1,78 @@
+"""The filter as a module: low-pass and sub-sample in one step."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fewshot.antialiasing.filters import DEFAULT, Filter, exact, parse_filter
+
+PRECISIONS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+
+
+class LowPass(nn.Module):
+    """Filters every channel with one kernel and keeps each `stride`-th sample.
+
+    [N, C, H, W] → [N, C, ⌈H / stride⌉, ⌈W / stride⌉]. Borders are reflected, which keeps a
+    constant map constant; a map too small to reflect is replicated. The kernel is no parameter
+    and not in the state dict.
+
+    Args:
+        stride: sub-sampling factor, per dimension.
+        filter: see `fewshot.antialiasing.filters`.
+        factor: sub-sampling factor that the kernel is made for, if it is another (a filter
+            before a convolution that sub-samples itself).
+        reach: samples past the end at which a pooling window in ceil mode may still start.
+    """
+
+    def __init__(
+        self,
+        stride: int | tuple[int, int],
+        filter: str | Filter = DEFAULT,
+        factor: tuple[int, int] | None = None,
+        reach: tuple[int, int] = (0, 0),
+    ) -> None:
+        super().__init__()
+        self.stride = (stride, stride) if isinstance(stride, int) else stride
+        self.filter, self.reach = parse_filter(filter), reach
+        self.taps = self.filter.taps(factor or self.stride)
+        for dtype in PRECISIONS:
+            self.register_buffer(_name(dtype), self._kernel(dtype), persistent=False)
+
+    def _kernel(self, dtype: torch.dtype) -> Tensor:
+        return exact(self.taps, dtype)[None, None]
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "LowPass":
+        """Follow the network to its device; keep a kernel for each precision."""
+        super()._apply(fn, recurse)
+        for dtype in PRECISIONS:
+            moved = getattr(self, _name(dtype))
+            setattr(self, _name(dtype), self._kernel(dtype).to(moved.device))
+        return self
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return self.dense(maps) if self.stride == (1, 1) else self._filter(maps, self.stride)
+
+    def dense(self, maps: Tensor) -> Tensor:
+        """The filtered map before it is sub-sampled, [N, C, H, W]."""
+        return self._filter(maps, (1, 1))
+
+    def _filter(self, maps: Tensor, stride: tuple[int, int]) -> Tensor:
+        kernel: Tensor = getattr(self, _name(maps.dtype))
+        height, width = kernel.shape[-2:]
+        margins = [(width - 1) // 2, width // 2, (height - 1) // 2, height // 2]
+        mode = "reflect" if min(maps.shape[-2:]) > max(margins) else "replicate"
+        padded = functional.pad(maps, margins, mode=mode)
+        channels = maps.shape[1]
+        with torch.autocast(maps.device.type, enabled=False):
+            return functional.conv2d(
+                padded, kernel.expand(channels, -1, -1, -1), stride=stride, groups=channels
+            )
+
+    def extra_repr(self) -> str:
+        return f"{self.filter.name}, stride={self.stride}"
+
+
+def _name(dtype: torch.dtype) -> str:
+    return "kernel_" + str(dtype).removeprefix("torch.")
