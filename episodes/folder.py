@@ -230,7 +230,10 @@ def choose_splits(folder: Path, names: Sequence[str]) -> list[list[int]]:
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
         wanted = [[unicodedata.normalize("NFC", str(name)) for name in raw[s]] for s in Split]
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except OSError as error:
+        what = f"cannot be read: {error.strerror}."
+        raise InputError(what, path, "Check its permissions.") from error
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         what = f"does not list the classes of train, valid and test ({error!r})."
         remedy = 'Write {"train": [class names], "valid": [...], "test": [...]}.'
         raise InputError(what, path, remedy) from error

@@ -92,6 +92,8 @@ def _decode_jpeg(image: bytes, min_height: int, min_width: int) -> Pixels:
 def _decode_with_pillow(image: bytes, formats: tuple[str, ...]) -> Pixels:
     try:
         with Image.open(io.BytesIO(image), formats=formats) as opened:
+            if opened.mode.startswith("I"):  # grey of 16 bits, which `convert` would clip to white
+                return np.repeat((np.asarray(opened) >> 8).astype(np.uint8)[:, :, None], 3, axis=2)
             return np.array(opened.convert("RGB"))
     except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError("neither JPEG, PNG, GIF nor BMP, or damaged") from error

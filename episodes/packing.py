@@ -21,6 +21,7 @@ from episodes.pixels import DecodedImages
 from episodes.protocol import Split
 from episodes.source import EncodedImages
 
+LARGEST_FILE = (1 << 63) - 1
 CHUNK_BYTES = 1 << 24
 """Images are packed in portions of about this many bytes."""
 
@@ -89,13 +90,15 @@ def _is_current(path: Path, layout: PackLayout) -> bool:
 @contextmanager
 def _writable(path: Path, layout: PackLayout) -> Iterator[None]:
     """Turn what the disk refuses into one message."""
+    elsewhere = "name a folder that can be written and has room."
     try:
         yield
     except OSError as error:
-        need = f"{layout.total_bytes / 1e9:.2f} GB"
-        full = is_disk_full(error) or error.errno == errno.EFBIG
-        reason = f"the disk has no room for {need}" if full else error.strerror or str(error)
-        remedy = f"Free {need}, or name a folder that can be written and has room."
+        if is_disk_full(error) or error.errno == errno.EFBIG:
+            need = f"{layout.total_bytes / 1e9:.2f} GB"
+            reason, remedy = f"the disk has no room for {need}", f"Free {need}, or {elsewhere}"
+        else:
+            reason, remedy = error.strerror or str(error), elsewhere.capitalize()
         raise InputError(f"the pack cannot be written: {reason}.", path, remedy) from error
 
 
@@ -125,6 +128,8 @@ def _prepare(handle: int, partial: Path, layout: PackLayout) -> None:
         return
     os.ftruncate(handle, 0)
     try:
+        if layout.total_bytes > LARGEST_FILE:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
         # All the room at once: a disk too small is known before hours of work.
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(handle, 0, layout.total_bytes)

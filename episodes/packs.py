@@ -42,8 +42,8 @@ REMEDY = "Remove it and pack again."
 
 
 def pack_folder(spec: SourceSpec, packs: str | Path | None) -> Path:
-    """Where the packs of a source are: in its folder, or by its name in `packs`."""
-    return spec.folder / PACK_FOLDER if packs is None else Path(packs) / spec.name
+    """Where the packs of a source are: by its name, as several sources may share a folder."""
+    return (spec.folder / PACK_FOLDER if packs is None else Path(packs)) / spec.name
 
 
 def pack_name(split: Split, rule: str, size: int) -> str:
@@ -196,6 +196,9 @@ class Pack:
         if outside.any() or (images >= np.asarray(self.layout.images_per_class)[relative]).any():
             raise IndexError("an image that the pack's split does not have")
         places = self.layout.starts[relative] + images
+        if self._map.size() != self.layout.total_bytes:  # of the file, not of the map
+            what = "the file was cut while it was open: what was mapped is gone."
+            raise InputError(what, self.path, REMEDY)
         expected = self._checksums[places].tolist()
         out = np.empty((len(places), *self._images.shape[1:]), dtype=self._images.dtype)
         for k, place in enumerate(places.tolist()):
@@ -239,9 +242,7 @@ def find_pack(
         encoded, split, rule, size: what must have been packed, and how.
     """
     path = folder / pack_name(split, rule, size)
-    if not path.exists():
-        return ""
     try:
-        return Pack(path, plan_pack(encoded, split, rule, size))
-    except InputError as error:
+        return Pack(path, plan_pack(encoded, split, rule, size)) if path.exists() else ""
+    except (InputError, OSError) as error:
         return str(error)

@@ -1,8 +1,9 @@
 """The records of one source: where each one lies, and reading any of them.
 
 A class file is scanned once, by its record headers alone; the offsets are kept beside the
-records, or in the user's cache folder where the records are read-only. A look-up maps that
-index for a moment, so memory and open files do not grow with classes or records.
+records, or in the user's cache folder where that cannot be: records are often read-only, or fill
+their disk. A look-up maps that index for a moment, so memory and open files do not grow with
+classes or records.
 
 One index per class file, not one per source: the first episode scans the files of its own
 classes only, a replaced file costs one scan, and processes that index at once never meet in a
@@ -32,6 +33,7 @@ INDEX_FOLDER = ".index"
 INDEX_HEADER = struct.Struct("<8sQQQ")
 INDEX_MAGIC = b"MDINDEX1"
 WORD = 8  # bytes of one offset
+READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def cache_folder() -> Path:
@@ -161,7 +163,7 @@ class Records:
                 self._index(class_id, path, handle, stamp)
 
     def _index_places(self, class_id: int) -> Iterator[Path]:
-        """Beside the records, and in the cache for records that are read-only."""
+        """Beside the records, and in the cache for records that are read-only or fill the disk."""
         yield self._folder / INDEX_FOLDER / f"{class_id}.offsets"
         yield cache_folder() / "index" / self._key / f"{class_id}.offsets"
 
@@ -216,16 +218,17 @@ class Records:
                     temporary.write_bytes(content)
                 return
             except OSError as error:
+                elsewhere = is_disk_full(error) or error.errno in READ_ONLY
+                if elsewhere and not attempt:
+                    continue
                 if is_disk_full(error):
                     raise InputError(
                         "the disk is full: the index of the records cannot be written.",
                         place,
                         "Free some space, or set XDG_CACHE_HOME to a folder with room.",
                     ) from error
-                readonly = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
-                if attempt or not readonly:
-                    raise InputError(
-                        f"the index of the records cannot be written: {error.strerror}.",
-                        place,
-                        "Set XDG_CACHE_HOME to a folder that can be written.",
-                    ) from error
+                raise InputError(
+                    f"the index of the records cannot be written: {error.strerror}.",
+                    place,
+                    "Set XDG_CACHE_HOME to a folder that can be written.",
+                ) from error

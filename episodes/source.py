@@ -8,7 +8,7 @@ from episodes.folder import FolderImages, parse_own_source
 from episodes.plan import Integers
 from episodes.protocol import Split
 from episodes.records import Records
-from episodes.spec import SPEC_FILE, SourceSpec, load_spec
+from episodes.spec import SourceSpec, holds_spec, load_spec
 from episodes.tfds import TfdsRecords, find_tfds, load_tfds
 
 
@@ -79,7 +79,7 @@ def find_spec(records: str | Path, source: str) -> SourceSpec:
 
 def find_layout(records: Path, source: str) -> Path | None:
     """The folder of a source in the TFDS layout; None where it lies in converted records."""
-    return None if (records / source / SPEC_FILE).exists() else find_tfds(records, source)
+    return None if holds_spec(records / source) else find_tfds(records, source)
 
 
 def _named_spec(folder: Path) -> SourceSpec:

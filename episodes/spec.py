@@ -19,6 +19,8 @@ from episodes.protocol import Split
 SPEC_FILE = "dataset_spec.json"
 FILE_PATTERN = "{}.tfrecords"
 REMEDY = "Convert the source again, or copy its original dataset_spec.json."
+LARGEST_COUNT = 1 << 40
+"""More records fit on no disk; sums of so many stay exact in 64 bits."""
 
 
 @dataclass(frozen=True)
@@ -112,9 +114,23 @@ def load_spec(folder: str | Path) -> SourceSpec:
     except FileNotFoundError:
         remedy = "Check that this is the folder of one source, converted to records."
         raise InputError(f"the folder holds no {SPEC_FILE}.", path.parent, remedy) from None
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        what = f"cannot be read: {error.strerror}."
+        raise InputError(what, path, "Check its permissions and its disk.") from error
+    except (ValueError, RecursionError) as error:
         raise InputError(f"is not readable as JSON ({error}).", path, REMEDY) from error
     return parse_spec(raw, path)
+
+
+def holds_spec(folder: Path) -> bool:
+    """Whether a folder holds a specification; one that may not be looked into counts.
+
+    So reading it tells what is wrong, as one message.
+    """
+    try:
+        return (folder / SPEC_FILE).exists()
+    except PermissionError:
+        return True
 
 
 def parse_spec(raw: Any, path: Path) -> SourceSpec:
@@ -147,17 +163,17 @@ def parse_spec(raw: Any, path: Path) -> SourceSpec:
 
 def _by_id(raw: dict[str, Any], entry: str, count: int) -> list[Any]:
     """Values of a JSON object with ids as keys, in the order of the ids."""
-    keys = [str(number) for number in range(count)]
     values: dict[str, Any] = raw[entry]
-    if values.keys() != set(keys):
+    # The lengths first: a forged count must not become a list.
+    if len(values) != count or values.keys() != {str(number) for number in range(count)}:
         what = f"{entry} has {len(values)} entries, which are not numbered 0 to {count - 1}"
         raise InputError(f"{what}: the splits have {count} together.")
-    return [values[key] for key in keys]
+    return [values[str(number)] for number in range(count)]
 
 
 def _count(value: Any) -> int:
     """A number of things; Python would also take 2.7, true or "3" for one."""
-    if type(value) is not int or value < 0:
+    if type(value) is not int or not 0 <= value <= LARGEST_COUNT:
         raise TypeError(f"{value!r} is not a count")
     return value
 

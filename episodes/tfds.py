@@ -123,7 +123,7 @@ def load_tfds(folder: Path, source: str) -> TfdsLayout:
 def _read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"is not readable as JSON ({error}).", path, REMEDY) from error
 
 

@@ -216,6 +216,7 @@ def test_a_splits_file_is_used_as_it_is(tmp_path):
     ("splits", "message"),
     [
         ("{", r"splits\.json: does not list the classes"),
+        ("[" * 100_000, r"splits\.json: does not list the classes"),
         ('{"train": []}', r"splits\.json: does not list the classes"),
         ('{"train": ["x"], "valid": ["class 00"], "test": []}',
          r"x \(without a class folder\); class 01, class 02 \(in no split\)"),

@@ -72,6 +72,15 @@ def test_rounded_is_official_to_the_nearest_level(kind):
     assert np.array_equal(load_image(image, 31, "official_rounded"), unit)
 
 
+def test_grey_of_16_bits_keeps_its_high_byte():
+    levels = (np.arange(200, dtype=np.uint16) * 300).reshape(10, 20)
+    encoded = io.BytesIO()
+    Image.fromarray(levels).save(encoded, "PNG")
+    pixels = decode(encoded.getvalue())
+    assert pixels.shape == (10, 20, 3) and pixels.dtype == np.uint8
+    assert np.array_equal(pixels, np.stack([levels >> 8] * 3, axis=2))
+
+
 def photo(height, width, seed=0):
     """A JPEG that is smooth here and busy there, and its pixels."""
     rng = np.random.RandomState(seed)

@@ -228,7 +228,7 @@ def test_a_killed_packing_resumes_to_the_same_bytes(records, tmp_path):
     process.wait()
     process.stdout.close()
     assert lines[0] == "0\n" and int(lines[3]) > 0
-    folder = records / "dtd" / ".packs"
+    folder = records / "dtd" / ".packs" / "dtd"
     assert [path.suffix for path in folder.iterdir()] == [".partial"]
     assert ImageReader(records, "dtd", "test", SIZE, "official_rounded").pack is None
     resumed = pack(records)
@@ -241,8 +241,8 @@ def test_a_killed_packing_resumes_to_the_same_bytes(records, tmp_path):
 def test_interruption_at_any_image(records, tmp_path):
     """Whatever part of the last write reached the file, the bytes end the same."""
     whole = pack(records, packs=tmp_path / "whole").path.read_bytes()
-    partial = records / "dtd" / ".packs" / "test-official_rounded-31.pack.partial"
-    partial.parent.mkdir()
+    partial = records / "dtd" / ".packs" / "dtd" / "test-official_rounded-31.pack.partial"
+    partial.parent.mkdir(parents=True)
     for kept in [0, 10, PAGE, PAGE + 6, len(whole) // 2, len(whole) - 7]:
         partial.write_bytes(whole[:kept] + bytes(len(whole) - kept))
         path = pack(records).path

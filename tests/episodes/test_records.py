@@ -173,6 +173,21 @@ def test_read_only_records_are_indexed_in_the_cache(source, first, tmp_path, mon
     assert everything(source, class_id) == before
 
 
+def test_records_that_fill_their_disk_are_indexed_in_the_cache(
+    source, first, tmp_path, monkeypatch
+):
+    real = records_module.replacing
+
+    def refuse(place):
+        if place.is_relative_to(first[1].parent):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(place)
+
+    monkeypatch.setattr(records_module, "replacing", refuse)
+    everything(source, first[0])
+    assert len(list((tmp_path / "cache").rglob("*.offsets"))) == 1
+
+
 def test_a_full_disk_while_indexing_is_one_clear_message(source, first, monkeypatch):
     def refuse(place):
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -1,14 +1,16 @@
 """Specifications: every kind, what their fields mean, and the message of every fault."""
 
 import copy
+import errno
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from episodes import InputError, Split, load_spec
-from episodes.spec import BiLevelSpec, DagSpec, SourceSpec
+from episodes.spec import BiLevelSpec, DagSpec, SourceSpec, holds_spec
 
 FLAT = {
     "__class__": "DatasetSpecification",
@@ -194,6 +196,9 @@ FAULTS = [
     (changed(FLAT, "images_per_class/3", "8"), "'8' is not a count"),
     (changed(FLAT, "images_per_class/3", True), "True is not a count"),
     (changed(FLAT, "images_per_class/3", -8), "-8 is not a count"),
+    (changed(FLAT, "images_per_class/3", 10**30), "is not a count"),
+    (changed(FLAT, "classes_per_split/TEST", 10**12), "class_names has 4 entries"),
+    (changed(BILEVEL, "superclasses_per_split/TEST", 10**12), "classes_per_superclass has 3"),
     (changed(FLAT, "images_per_class/3", {"train": 5, "test": 3}), "is not a count"),
     (
         FLAT
@@ -248,6 +253,20 @@ def test_missing_folder_file_and_text(tmp_path):
         load_spec(tmp_path)
     (tmp_path / "dataset_spec.json").write_bytes(b"\xff\xfe{")
     with pytest.raises(InputError, match="is not readable as JSON"):
+        load_spec(tmp_path)
+
+
+def test_a_specification_that_may_not_be_read(tmp_path, monkeypatch):
+    load(tmp_path, FLAT)
+
+    def refuse(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied", str(tmp_path))
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    monkeypatch.setattr(Path, "read_text", refuse)
+    monkeypatch.setattr(Path, "is_dir", lambda _: True)
+    assert holds_spec(tmp_path)
+    with pytest.raises(InputError, match=r"json: cannot be read: Permission denied\. Check"):
         load_spec(tmp_path)
 
 

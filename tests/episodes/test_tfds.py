@@ -197,6 +197,13 @@ def test_broken_metadata(copied, change, message):
         ImageReader(records, "dtd", "test")
 
 
+def test_metadata_without_end(copied):
+    records, folder = copied
+    (folder / "metadata.json").write_text("[" * 100_000)
+    with pytest.raises(InputError, match=r"metadata\.json: is not readable as JSON"):
+        ImageReader(records, "dtd", "test")
+
+
 def test_an_interrupted_build(copied):
     records, folder = copied
     folder.rename(folder.with_name("1.0.0.incompleteX7"))
