@@ -162,7 +162,7 @@ def merge_run(store: RowStore, run: Run, rows: Sequence[EpisodeRow]) -> Merged:
     Raises:
         InputError: a row is there with another plan. Batches before it stay.
     """
-    name = store.begin(run.settings, run.ingredients).run
+    name = store.begin(run.settings, run.ingredients, elsewhere=run.id).run
     (target,) = [found for found in store.runs() if found.id == name]
     for call in run.calls:
         if call not in target.calls:

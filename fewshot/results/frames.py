@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from fewshot.results.collection import StoredRun, collect_runs
+from fewshot.results.format import run_id
 from fewshot.results.store import RowStore
 
 ROWS = """
@@ -31,9 +32,10 @@ class Frames:
     """The results of some runs.
 
     Attributes:
-        runs: one row per run, by id: `path`, `benchmark`, `protocol`, `split`, `seed`,
-            `image_size`, `image_rule`, `backbones`, `pretraining`, `device`, `time`, `commit`,
-            `command`.
+        runs: one row per run, by id: `path`, `experiment` (equal for runs that differ in their
+            seed only), `benchmark`, `protocol`, `split`, `seed`, `image_size`, `image_rule`,
+            `backbones`, `pretraining`, `transductive` (names of heads), `device`, `time`,
+            `commit`, `command`.
         rows: one row per episode of a head, with packed counts by class; `episodes` and
             `classes` are made from it.
         faults: one message for each file that could not be read.
@@ -109,6 +111,7 @@ def describe_run(stored: StoredRun) -> dict[str, Any]:
     named = protocol and f"{protocol['name']} ({protocol['hash']})"
     return {
         "path": str(stored.path.parent),
+        "experiment": run_id({k: v for k, v in settings.items() if k != "seed"}, {}),
         "benchmark": last.get("benchmark"),
         "protocol": named or settings.get("protocol"),
         "split": settings.get("split"),
@@ -119,6 +122,12 @@ def describe_run(stored: StoredRun) -> dict[str, Any]:
         or " + ".join(settings.get("backbone", [])),
         "pretraining": " + ".join(dict.fromkeys(map(pretraining, last.get("backbones", []))))
         or None,
+        "transductive": tuple(
+            label
+            for call in stored.run.calls
+            for label, head in call.get("heads", {}).items()
+            if head["transductive"]
+        ),
         "device": last.get("device"),
         "time": last.get("time"),
         "commit": (last.get("git") or {}).get("commit"),

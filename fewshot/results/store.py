@@ -98,6 +98,7 @@ class RowStore(ResultsFile):
         settings: Mapping[str, Any],
         ingredients: Mapping[str, str] | None = None,
         provenance: Mapping[str, Any] | None = None,
+        elsewhere: str | None = None,
     ) -> Beginning:
         """The run that rows of these makings belong to: one that is there, or a new one.
 
@@ -108,6 +109,7 @@ class RowStore(ResultsFile):
             ingredients: hash of each thing rows are made of, by name. A run goes on while those
                 it knows are unchanged; new names are added to it.
             provenance: where and how this call was made; kept beside those of earlier calls.
+            elsewhere: id of the run in the file it comes from, which it keeps if it is new here.
 
         Raises:
             InputError: the file cannot be written.
@@ -123,7 +125,9 @@ class RowStore(ResultsFile):
                     [json.dumps(fitting[-1].ingredients | made_of), run],
                 )
             else:
-                run = run_id(wanted, made_of)
+                taken = {run.id for run in runs}
+                free = elsewhere if elsewhere not in taken else None
+                run = free or run_id(wanted, made_of)
                 told = [_differences(old, wanted, made_of) for old in reversed(runs)]
                 differences = min(told, key=len, default=[])
                 self._db.execute(

@@ -1,6 +1,7 @@
 """The stored runs of a real evaluation: listed, told, repeated, taken elsewhere."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -81,3 +82,22 @@ def test_export_import_merge(folder, call, tmp_path):
 def test_a_run_that_is_not_there(call, tmp_path):
     status, _, err = call("show", "abc", "--results", tmp_path / "none")
     assert status == 2 and "no such results folder" in err
+
+
+def test_summary_and_compare(folder, call):
+    status, out, _ = call("summary", folder)
+    assert status == 0 and "over classes" in out and "prototypical dtd" in out
+    status, _, err = call("compare", folder)
+    assert status == 2 and "not two methods" in err
+    status, _, err = call("compare", folder, "--heads", "prototypica")
+    assert status == 2 and "Did you mean 'prototypical'" in err
+
+
+def test_compare_two_heads(call, tmp_path, folder):
+    changed = [replace(row, head="other") for row in rows(folder)]
+    call("merge", folder, "--into", tmp_path)
+    with RowStore(tmp_path / "rows.sqlite") as store:
+        store.add(store.runs()[0].id, changed)
+    status, out, _ = call("compare", tmp_path)
+    assert status == 0 and "other − prototypical" in out
+    assert "+0.00 ± 0.00" in out and "mean of sources" in out
