@@ -23,6 +23,7 @@ COMMANDS: dict[str, str] = {
     "check": "audit a folder of records: every fault of every source in one pass",
     "describe": "say what an evaluation will cost before it runs",
     "plan": "write the episodes of an evaluation to a file, with their hash",
+    "table": "stored results as tables, alone or among the published ones",
     "results": "list, show, repeat, export, import and merge stored runs",
     "pack": "decode the images of whole splits once, to read them from memory",
 }

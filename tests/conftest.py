@@ -1,4 +1,4 @@
-"""What tests share: the miniature, drawn once and kept in pytest's cache."""
+"""What tests share: the miniature, drawn once and kept in pytest's cache; filled stores."""
 
 import hashlib
 import shutil
@@ -8,6 +8,9 @@ import pytest
 
 from episodes import miniature as miniature_package
 from episodes.miniature import draw_miniature
+from tests.stored_rows import fill
+
+__all__ = ["fill"]
 
 
 def digest_of_drawing() -> str:

@@ -142,7 +142,10 @@ def build_table(
 
 
 def rank_table(
-    heads: Sequence[str], sources: Sequence[str], cells: Sequence[Sequence[Cell | None]]
+    heads: Sequence[str],
+    sources: Sequence[str],
+    cells: Sequence[Sequence[Cell | None]],
+    eligible: Sequence[bool] | None = None,
 ) -> Table:
     """The table of these cells, with ranks and means.
 
@@ -150,9 +153,13 @@ def rank_table(
         heads: [H] rows.
         sources: [S] columns.
         cells: [H][S].
+        eligible: [H] which heads may be ranked, if they are complete; None: all.
     """
     counted = [s for s in range(len(sources)) if any(row[s] is not None for row in cells)]
-    complete = [bool(counted) and all(_is_whole(row[s]) for s in counted) for row in cells]
+    complete = [
+        bool(counted) and may and all(_is_whole(row[s]) for s in counted)
+        for row, may in zip(cells, eligible or [True] * len(heads), strict=True)
+    ]
     # Incomplete heads enter no column, so they cannot move the ranks of the others.
     columns = [
         ranks([row[s] if whole else None for row, whole in zip(cells, complete, strict=True)])

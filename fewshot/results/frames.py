@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from episodes.protocol import find_protocol
 from fewshot.results.collection import StoredRun, collect_runs
 from fewshot.results.format import run_id
 from fewshot.results.store import RowStore
@@ -34,8 +35,8 @@ class Frames:
     Attributes:
         runs: one row per run, by id: `path`, `experiment` (equal for runs that differ in their
             seed only), `benchmark`, `protocol`, `split`, `seed`, `image_size`, `image_rule`,
-            `backbones`, `pretraining`, `transductive` (names of heads), `device`, `time`,
-            `commit`, `command`.
+            `backbones`, `pretraining`, `training` (the leaderboard it belongs to), `transductive`
+            (names of heads), `device`, `time`, `commit`, `command`.
         rows: one row per episode of a head, with packed counts by class; `episodes` and
             `classes` are made from it.
         faults: one message for each file that could not be read.
@@ -122,6 +123,7 @@ def describe_run(stored: StoredRun) -> dict[str, Any]:
         or " + ".join(settings.get("backbone", [])),
         "pretraining": " + ".join(dict.fromkeys(map(pretraining, last.get("backbones", []))))
         or None,
+        "training": _training(last.get("backbones", [])),
         "transductive": tuple(
             label
             for call in stored.run.calls
@@ -133,6 +135,19 @@ def describe_run(stored: StoredRun) -> dict[str, Any]:
         "commit": (last.get("git") or {}).get("commit"),
         "command": last.get("command"),
     }
+
+
+def _training(cards: Sequence[dict[str, Any]]) -> str | None:
+    """The leaderboard that backbones of these cards belong to, else what they have seen."""
+    if not cards:
+        return None
+    seen = {card["source"] for card in cards}
+    if {card["split"] for card in cards} == {"train"}:
+        if seen == {"ilsvrc_2012"}:
+            return "imagenet"
+        if seen == set(find_protocol("md-v1").train_sources):
+            return "all"
+    return " + ".join(dict.fromkeys(map(pretraining, cards)))
 
 
 def pretraining(card: dict[str, Any]) -> str:

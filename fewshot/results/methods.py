@@ -38,6 +38,8 @@ class Method:
         name: the head's label, with the backbone and the experiment where others share it.
         head: its label in the runs.
         backbones, pretraining: of the runs.
+        training: "imagenet" if that is the train classes of ILSVRC only, "all" if it is those of
+            all training sources, else what it is in words.
         images: size and rule, e.g. "84 px official".
         setting: where it may be compared.
         transductive: whether it looks at all queries of an episode at once.
@@ -49,6 +51,7 @@ class Method:
     head: str
     backbones: str
     pretraining: str
+    training: str
     images: str
     setting: Setting
     transductive: bool
@@ -94,6 +97,7 @@ def find_methods(frames: Frames) -> list[Method]:
                     head=head,
                     backbones=facts["backbones"] or "backbone not recorded",
                     pretraining=facts["pretraining"] or "pre-training not recorded",
+                    training=facts["training"] or "what is not recorded",
                     images=f"{facts['image_size']} px {facts['image_rule']}",
                     setting=setting,
                     transductive=head in transductive or head.endswith("(transductive)"),

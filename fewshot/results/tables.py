@@ -64,8 +64,8 @@ def render_console(
 def render_markdown(table: Table, title: str = "", notes: Sequence[str] = ()) -> str:
     """The table in Markdown, one row per head; the best means are bold."""
     header = ["Head", *map(_short, table.sources), "Mean", "Avg rank"]
-    lines = [f"### {_markdown(title)}", ""] if title else []
-    lines += [_markdown_row([_markdown(name) for name in header])]
+    lines = [f"### {markdown_text(title)}", ""] if title else []
+    lines += [_markdown_row([markdown_text(name) for name in header])]
     lines += [_markdown_row([":---"] + ["---:"] * (len(header) - 1))]
     for h, head in enumerate(table.heads):
         cells = [
@@ -73,9 +73,9 @@ def render_markdown(table: Table, title: str = "", notes: Sequence[str] = ()) ->
             for cell, best in zip(table.cells[h], table.best[h], strict=True)
         ]
         rank = _marked(_rank(table.average_ranks[h]), table.best_average[h], MARKDOWN_BOLD)
-        lines += [_markdown_row([_markdown(head), *cells, _text(table.means[h]), rank])]
+        lines += [_markdown_row([markdown_text(head), *cells, _text(table.means[h]), rank])]
     lines += [""]
-    lines += [f"- {_markdown(note)}" for note in (*notes, *table_notes(table))]
+    lines += [f"- {markdown_text(note)}" for note in (*notes, *table_notes(table))]
     return "\n".join(lines) + "\n"
 
 
@@ -104,20 +104,20 @@ def render_latex(table: Table, title: str = "", notes: Sequence[str] = ()) -> st
     """
     columns = range(len(table.heads))
     lines = [r"% \usepackage{booktabs}", r"\begin{table}", r"\centering"]
-    lines += [rf"\caption{{{_latex(title)}}}"] if title else []
+    lines += [rf"\caption{{{latex_text(title)}}}"] if title else []
     lines += [rf"\begin{{tabular}}{{l{'r' * len(table.heads)}}}", r"\toprule"]
-    lines += [_latex_row(["Source", *map(_latex, table.heads)]), r"\midrule"]
+    lines += [_latex_row(["Source", *map(latex_text, table.heads)]), r"\midrule"]
     for s, source in enumerate(table.sources):
         cells = [_latex_cell(table.cells[h][s], table.best[h][s]) for h in columns]
-        lines += [_latex_row([_latex(_short(source)), *cells])]
+        lines += [_latex_row([latex_text(_short(source)), *cells])]
     lines += [r"\midrule", _latex_row(["Mean", *(_latex_cell(mean) for mean in table.means)])]
     ranks = [
-        _marked(_latex(_rank(rank)), best, LATEX_BOLD)
+        _marked(latex_text(_rank(rank)), best, LATEX_BOLD)
         for rank, best in zip(table.average_ranks, table.best_average, strict=True)
     ]
     lines += [_latex_row(["Average rank", *ranks]), r"\bottomrule", r"\end{tabular}"]
     lines += [r"\par\smallskip", r"{\footnotesize\raggedright"]
-    lines += [_latex(note) + r"\par" for note in (*notes, *table_notes(table))]
+    lines += [latex_text(note) + r"\par" for note in (*notes, *table_notes(table))]
     return "\n".join([*lines, "}", r"\end{table}"]) + "\n"
 
 
@@ -138,14 +138,24 @@ def write_tables(
         "table.tex": render_latex(table, title, notes),
     }
     for name, text in texts.items():
-        try:
-            with replacing(folder / name) as temporary:
-                temporary.write_text(text, encoding="utf-8", newline="\n")
-        except OSError as error:
-            what = "the disk is full." if is_disk_full(error) else f"cannot be written ({error})."
-            remedy = "Free some space and run the same command again, or choose another --output."
-            raise InputError(what, folder / name, remedy) from error
+        write_text(folder / name, text)
     return tuple(folder / name for name in texts)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            temporary.write_text(text, encoding="utf-8", newline="\n")
+    except OSError as error:
+        what = "the disk is full." if is_disk_full(error) else f"cannot be written ({error})."
+        remedy = "Free some space and run the same command again, or choose another place."
+        raise InputError(what, path, remedy) from error
 
 
 def table_notes(table: Table, mark: str = "Bold") -> list[str]:
@@ -266,7 +276,7 @@ def _styled(text: str, best: bool, star: str) -> Text:
     return Text(text + (star if best else " " * len(star)), style="bold" if best else "")
 
 
-def _markdown(text: str) -> str:
+def markdown_text(text: str) -> str:
     """Text that Markdown shows as it is, also inside a table cell."""
     flat = " ".join(text.split())
     return re.sub(r"[\\|*`<\[]|(?<![0-9A-Za-z])_|_(?![0-9A-Za-z])", r"\\\g<0>", flat)
@@ -293,14 +303,15 @@ LATEX = {
 } | {special: f"\\{special}" for special in "&%$#_{}"}
 
 
-def _latex(text: str) -> str:
+def latex_text(text: str) -> str:
+    """Text that LaTeX shows as it is."""
     # Apart, two hyphens (as in --output) do not join into a dash.
     flat = " ".join(text.split()).replace("--", "-\u200b-")
     return "".join(LATEX.get(character, character) for character in flat)
 
 
 def _latex_cell(cell: Cell | None, best: bool = False) -> str:
-    return _marked(_latex(_text(cell)), best, LATEX_BOLD)
+    return _marked(latex_text(_text(cell)), best, LATEX_BOLD)
 
 
 def _latex_row(cells: Sequence[str]) -> str:

@@ -116,7 +116,7 @@ def test_latex(small: Table) -> None:
 
 
 def test_latex_escapes_each_special_character_once() -> None:
-    assert tables._latex(r"\a{b}~^#$") == (
+    assert tables.latex_text(r"\a{b}~^#$") == (
         r"\textbackslash{}a\{b\}\textasciitilde{}\textasciicircum{}\#\$"
     )
 
