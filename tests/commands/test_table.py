@@ -31,7 +31,7 @@ def test_published_alone(call):
 
 def test_own_rows_alone_and_among_others(call, fill, tmp_path):
     fill(tmp_path, SKILLS, 40)
-    status, out, _ = call(tmp_path, "--format", "json")
+    _status, out, _ = call(tmp_path, "--format", "json")
     rows = {row["method"]: row for row in json.loads(out)}
     assert rows["finetune"]["average_rank"] == 1.0 and rows["sur"]["average_rank"] == 2.0
     assert rows["peek (transductive)"]["not_ranked_because"] == ["transductive"]
