@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from fewshot.heads import build_head, score
+from fewshot import score
+from fewshot.heads import build_head
 from run_meta_dataset import parse_command
 
 PROJECT = Path(__file__).resolve().parents[1]

@@ -152,6 +152,8 @@ def check_labels(labels: Tensor, count: int, way: int) -> None:
             f"0 to {way - 1}.",
             "labels",
         )
+    if way < 2:
+        raise InputError("an episode of one class has nothing to tell apart.", "labels")
     present = labels.unique().tolist()
     if len(present) < way:
         first = next(label for label in range(way) if label not in present[: label + 1])

@@ -1,33 +1,23 @@
 """Fine-tuning: a new linear layer on frozen features, or the layer and the whole backbone."""
 
-import copy
-import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Literal, cast
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from episodes.faults import InputError
-from fewshot.heads.base import (
-    Features,
-    Head,
-    ImagePredictor,
-    Predictor,
-    check_labels,
-    check_setting,
-    check_support,
-)
-from fewshot.heads.prototypical import COSINE_SCALE, at_least_float32, unit
-
-BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8  # Adam's own defaults, used by all sources below
-CHUNK = 32  # images per forward pass: bounds the memory, changes nothing else
+from fewshot.heads.base import Features, Head, ImagePredictor, Predictor, check_setting
+from fewshot.heads.batch import EpisodeHead, EpisodePredictor, Support
+from fewshot.heads.descent import Adam
+from fewshot.heads.geometry import COSINE_SCALE, class_means, unit
+from fewshot.heads.layer import layer_gradient, prototype_layer, with_bias
+from fewshot.heads.tuning import CHUNK, TuningHead, embed_all, embedder
 
 
 @dataclass(frozen=True)
-class Finetune(Head):
+class Finetune(TuningHead, EpisodeHead):
     """A linear classifier with bias, tuned by Adam on the cross-entropy of the support set.
 
     Full-batch steps, no weight decay, no augmentation. The layer starts at zero, so the result
@@ -71,15 +61,8 @@ class Finetune(Head):
     def fit(
         self, support: Features, labels: Tensor, way: int, generator: torch.Generator
     ) -> Predictor:
-        if self.adapts_backbone:
-            return super().fit(support, labels, way, generator)
-        check_support(support, labels, way, self)
-        weights = self.tune_layer(self.layer_input(support[0]), labels, way)
-
-        def predict(query: Features) -> Tensor:
-            return (self.layer_input(query[0]) @ weights).to(query[0].dtype)
-
-        return predict
+        fit = Head.fit if self.adapts_backbone else EpisodeHead.fit
+        return fit(self, support, labels, way, generator)
 
     def fit_backbone(
         self,
@@ -89,74 +72,92 @@ class Finetune(Head):
         way: int,
         generator: torch.Generator,
     ) -> ImagePredictor:
-        if not self.adapts_backbone:
-            return super().fit_backbone(backbone, images, labels, way, generator)
-        check_labels(labels, len(images), way)
-        if not callable(getattr(backbone, "embed", None)):
-            raise InputError("the backbone has no `embed` method.", type(backbone).__name__)
-        with torch.inference_mode(False), torch.enable_grad():
-            tuned = copy.deepcopy(backbone).eval().requires_grad_(True)
-            embed = cast(Callable[[Tensor], Tensor], tuned.embed)
-            weights = self.tune_all(tuned.parameters(), embed, images.clone(), labels.clone(), way)
-        tuned.zero_grad(set_to_none=True)
+        fit = TuningHead.fit_backbone if self.adapts_backbone else Head.fit_backbone
+        return fit(self, backbone, images, labels, way, generator)
 
-        def predict(query: Tensor) -> Tensor:
-            with torch.no_grad():
-                scores = [self.layer_input(embed(part)) @ weights for part in query.split(CHUNK)]
-            return torch.cat(scores).to(query.dtype)
+    def fit_episodes(self, support: Support) -> EpisodePredictor:
+        inputs, adam = self.layer_input(support.features[0]), Adam(self.lr)
+        weights = inputs.new_zeros(len(inputs), inputs.shape[2], support.members.shape[2])
+        for _ in range(self.steps):
+            weights += adam.change(layer_gradient(weights, inputs, support))
+        return lambda queries: self.layer_input(queries.features[0]) @ weights
 
-        return predict
+    def tune(
+        self, network: nn.Module, images: Tensor, labels: Tensor, way: int, draw: torch.Generator
+    ) -> ImagePredictor:
+        width = self.layer_input(embed_all(network, images[:1]))
+        layer = width.new_zeros(width.shape[1], way, requires_grad=True)
+        groups = [
+            {"params": list(network.parameters()), "lr": self.backbone_lr},
+            {"params": [layer], "lr": self.lr},
+        ]
+        adam = torch.optim.Adam(groups)
+        for _ in range(self.steps):
+            adam.zero_grad()
+            backward_through_layer(network, images, labels, self.layer_input, layer)
+            adam.step()
+        return lambda query: self.layer_input(embed_all(network, query)) @ layer
 
     def layer_input(self, features: Tensor) -> Tensor:
-        """Features `[N, D]` as the layer sees them, `[N, D + 1]`: the last column is the bias."""
-        features = at_least_float32(features)
-        features = COSINE_SCALE * unit(features) if self.normalise else features
-        return torch.cat([features, features.new_ones(len(features), 1)], dim=1)
+        """Features `[..., D]` as the layer sees them, `[..., D + 1]`, the last being the bias."""
+        return with_bias(COSINE_SCALE * unit(features) if self.normalise else features)
 
-    def tune_layer(self, inputs: Tensor, labels: Tensor, way: int) -> Tensor:
-        """The linear layer `[D + 1, way]` tuned on layer inputs `[N, D + 1]`.
 
-        Adam on the gradient in closed form, X^T (softmax(XW) - Y) / N: about five times faster
-        than building a graph for one layer.
-        """
-        targets = functional.one_hot(labels.long(), way).to(inputs.dtype)
-        weights = inputs.new_zeros(inputs.shape[1], way)
-        mean, square = torch.zeros_like(weights), torch.zeros_like(weights)
-        for step in range(1, self.steps + 1):
-            residual = (inputs @ weights).softmax(dim=1) - targets
-            gradient = inputs.T @ residual / len(inputs)
-            mean.lerp_(gradient, 1 - BETA1)
-            square.mul_(BETA2).addcmul_(gradient, gradient, value=1 - BETA2)
-            spread = (square.sqrt() / math.sqrt(1 - BETA2**step)).add_(EPSILON)
-            weights.addcdiv_(mean, spread, value=-self.lr / (1 - BETA1**step))
-        return weights
+@dataclass(frozen=True)
+class ProtoMaml(TuningHead):
+    """Plain gradient descent on all layers, from a linear layer that scores like prototypes.
 
-    def tune_all(
-        self,
-        parameters: Iterable[nn.Parameter],
-        embed: Callable[[Tensor], Tensor],
-        images: Tensor,
-        labels: Tensor,
-        way: int,
-    ) -> Tensor:
-        """Tune the parameters in place, and a linear layer `[D + 1, way]`, which is returned.
+    The layer starts as 2 c and -|c|^2 (class means of raw features); every weight but the scales
+    and offsets of batch norm is tuned with it, at one rate, first order. Batch norm keeps its
+    stored statistics, where the benchmark normalises by the moments of the support set.
 
-        The gradient of the whole support set is summed over chunks, so memory does not grow
-        with the number of shots.
-        """
-        with torch.no_grad():
-            width = self.layer_input(embed(images[:1]))
-        weights = width.new_zeros(width.shape[1], way, requires_grad=True)
-        groups = [
-            {"params": list(parameters), "lr": self.backbone_lr},
-            {"params": [weights], "lr": self.lr},
-        ]
-        adam = torch.optim.Adam(groups, betas=(BETA1, BETA2), eps=EPSILON)
+    Source: fo-Proto-MAML of Triantafillou et al. 2020; rate and steps of its ImageNet
+    configuration. There the initial weights are meta-learned.
+
+    Attributes:
+        steps: of gradient descent, on the whole support set.
+        lr: learning rate.
+    """
+
+    name: ClassVar[str] = "proto_maml"
+    steps: int = 6
+    lr: float = 5.435e-3
+
+    def __post_init__(self) -> None:
+        check_setting(self.steps >= 0, self, "steps is a count, 0 or more")
+        check_setting(self.lr > 0, self, "lr is positive")
+
+    def tune(
+        self, network: nn.Module, images: Tensor, labels: Tensor, way: int, draw: torch.Generator
+    ) -> ImagePredictor:
+        for part in network.modules():
+            if isinstance(part, nn.BatchNorm2d):
+                part.requires_grad_(False)
+        features = embed_all(network, images)
+        prototypes = class_means(features, functional.one_hot(labels, way).to(features.dtype))
+        layer = prototype_layer(prototypes).requires_grad_(True)
+        tuned = [p for p in network.parameters() if p.requires_grad]
+        descent = torch.optim.SGD([*tuned, layer], lr=self.lr)
         for _ in range(self.steps):
-            adam.zero_grad(set_to_none=True)
-            for part, target in zip(images.split(CHUNK), labels.long().split(CHUNK), strict=True):
-                scores = self.layer_input(embed(part)) @ weights
-                loss = functional.cross_entropy(scores, target, reduction="sum") / len(images)
-                torch.autograd.backward(loss)
-            adam.step()
-        return weights.detach()
+            descent.zero_grad()
+            backward_through_layer(network, images, labels, with_bias, layer)
+            descent.step()
+        return lambda query: with_bias(embed_all(network, query)) @ layer
+
+
+def backward_through_layer(
+    network: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    layer_input: Callable[[Tensor], Tensor],
+    layer: Tensor,
+) -> None:
+    """Add the gradient of the mean cross-entropy of a layer's scores to all it depends on.
+
+    Each image counts by itself, so the gradients of a few images at a time are summed.
+    """
+    embed = embedder(network)
+    for part, target in zip(images.split(CHUNK), labels.split(CHUNK), strict=True):
+        scores = layer_input(embed(part)) @ layer
+        loss = functional.cross_entropy(scores, target, reduction="sum") / len(images)
+        loss.backward()

@@ -1,25 +1,31 @@
-"""Nearest class mean: prototypical networks at test time, and its cosine variant."""
+"""Nearest class mean: prototypical networks at test time, cosine centroids, SimpleShot."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from fewshot.heads.base import Features, Head, Predictor, check_support
-
-COSINE_SCALE = 10.0
-"""The factor on every cosine. Source: fixed at 10 in SUR, URL, URT (test) and TSA."""
+from episodes.faults import InputError
+from fewshot.heads.batch import EpisodeHead, EpisodePredictor, Support
+from fewshot.heads.geometry import (
+    COSINE_SCALE,
+    class_means,
+    cosines,
+    squared_distances,
+    unit,
+)
 
 
 @dataclass(frozen=True)
-class Prototypical(Head):
+class Prototypical(EpisodeHead):
     """Scores a query by its distance to the mean of each class's raw support features.
 
     * "euclidean": `-||q - c||^2`, squared and without temperature.
       Source: Snell et al. 2017; the benchmark's prototypical network.
-    * "cosine": `10 cos(q, c)`. Source: SUR's and URL's nearest-centroid classifier.
+    * "cosine": `10 cos(q, c)`, which is `ncc_cosine`.
 
     A squared distance beyond the range of the dtype scores the lowest finite number.
     """
@@ -27,54 +33,67 @@ class Prototypical(Head):
     name: ClassVar[str] = "prototypical"
     distance: Literal["euclidean", "cosine"] = "euclidean"
 
-    def fit(
-        self, support: Features, labels: Tensor, way: int, generator: torch.Generator
-    ) -> Predictor:
-        check_support(support, labels, way, self)
-        prototypes = class_means(at_least_float32(support[0]), labels, way)
-
-        def predict(query: Features) -> Tensor:
-            features = at_least_float32(query[0])
-            if self.distance == "cosine":
-                scores = COSINE_SCALE * unit(features) @ unit(prototypes).T
-            else:
-                scores = -squared_distances(features, prototypes)
-            return scores.clamp(min=torch.finfo(query[0].dtype).min).to(query[0].dtype)
-
-        return predict
+    def fit_episodes(self, support: Support) -> EpisodePredictor:
+        prototypes = class_means(support.features[0], support.members)
+        if self.distance == "cosine":
+            return lambda queries: COSINE_SCALE * cosines(queries.features[0], prototypes)
+        return lambda queries: -squared_distances(queries.features[0], prototypes)
 
 
-def class_means(features: Tensor, labels: Tensor, way: int) -> Tensor:
-    """Prototypes `[way, D]`: the plain mean of each class's features `[N, D]`.
+@dataclass(frozen=True)
+class NccCosine(EpisodeHead):
+    """Nearest centroid by cosine: `10 cos(q, c)`.
 
-    A matrix product, so that it gives the same bits every time on a GPU too.
+    Source: the classifier of SUR, URL and their baselines (Dvornik et al. 2020; Li et al. 2021),
+    whose centroids are means of raw features. CloserLookAgainFewShot (Luo et al. 2023) and
+    pytorch-meta-dataset scale each support feature to length 1 first, another classifier.
+
+    Attributes:
+        unit_first: whether support features are scaled to length 1 before they are averaged.
     """
-    members = functional.one_hot(labels.long(), way).to(features.dtype)
-    return (members / members.sum(dim=0)).T @ features
+
+    name: ClassVar[str] = "ncc_cosine"
+    unit_first: bool = False
+
+    def fit_episodes(self, support: Support) -> EpisodePredictor:
+        features = unit(support.features[0]) if self.unit_first else support.features[0]
+        prototypes = class_means(features, support.members)
+        return lambda queries: COSINE_SCALE * cosines(queries.features[0], prototypes)
 
 
-def squared_distances(queries: Tensor, prototypes: Tensor) -> Tensor:
-    """`||q - c||^2` for queries `[Q, D]` and prototypes `[W, D]`: `[Q, W]`.
+@dataclass(frozen=True)
+class SimpleShot(EpisodeHead):
+    """Nearest centroid of features that are centred and scaled to length 1: `-||q - c||^2`.
 
-    From the differences, not from `|q|^2 - 2 qc + |c|^2`, which loses all digits when the
-    features share a large offset.
+    Source: Wang et al. 2019, "SimpleShot". Its CL2N subtracts the mean of the base classes'
+    features, which belongs to the backbone: give it as a file. Without one this is its L2N.
+
+    Attributes:
+        mean: path of a `.npy` file with the mean to subtract, `[D]`; none for L2N.
     """
-    exact = "donot_use_mm_for_euclid_dist"
-    return torch.cdist(queries, prototypes, compute_mode=exact).square()
 
+    name: ClassVar[str] = "simpleshot"
+    mean: str = "none"
 
-def unit(features: Tensor) -> Tensor:
-    """Vectors `[..., D]` scaled to length 1; a zero vector stays zero.
+    def fit_episodes(self, support: Support) -> EpisodePredictor:
+        centre = self.centre(support.features[0])
+        prototypes = class_means(unit(support.features[0] - centre), support.members)
+        return lambda queries: -squared_distances(unit(queries.features[0] - centre), prototypes)
 
-    Dividing by the largest entry first keeps huge and tiny vectors from over- or underflowing
-    when squared. It cancels out, so no gradient flows through it.
-    """
-    largest = features.detach().abs().amax(dim=-1, keepdim=True)
-    scaled = features / torch.where(largest > 0, largest, torch.ones_like(largest))
-    length = torch.linalg.vector_norm(scaled, dim=-1, keepdim=True)
-    return scaled / torch.where(length > 0, length, torch.ones_like(length))
+    def centre(self, features: Tensor) -> Tensor:
+        """The mean `[D]` to subtract from features `[E, N, D]`.
 
-
-def at_least_float32(features: Tensor) -> Tensor:
-    """Half-precision features as float32; float32 and float64 as they are."""
-    return features.float() if torch.finfo(features.dtype).bits < 32 else features
+        Raises:
+            InputError: the file is missing, or holds no finite vector of that dimension.
+        """
+        if self.mean == "none":
+            return features.new_zeros(features.shape[2])
+        try:
+            mean = np.load(Path(self.mean), allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise InputError(f"cannot be read: {error}.", self.mean, "Give a .npy file.") from error
+        wanted = features.shape[2:]
+        if mean.shape != tuple(wanted) or mean.dtype.kind != "f" or not np.isfinite(mean).all():
+            what = f"holds a {mean.dtype} array {list(mean.shape)}, not finite numbers {[*wanted]}."
+            raise InputError(what, self.mean, "Give the mean feature of the base classes.")
+        return torch.as_tensor(mean, dtype=features.dtype, device=features.device)

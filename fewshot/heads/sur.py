@@ -23,15 +23,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fewshot.heads.base import Features, Head, Predictor, check_setting, check_support
-from fewshot.heads.prototypical import COSINE_SCALE, at_least_float32, class_means, unit
-
-ADADELTA_DECAY = 0.9
-ADADELTA_EPSILON = 1e-6
+from fewshot.heads.base import check_setting
+from fewshot.heads.batch import EpisodeHead, EpisodePredictor, Queries, Support
+from fewshot.heads.descent import Adadelta, descend
+from fewshot.heads.geometry import COSINE_SCALE, class_means, unit
 
 
 @dataclass(frozen=True)
-class Sur(Head):
+class Sur(EpisodeHead):
     """Cosine prototypes over several extractors, weighted for the episode.
 
     Extractors may differ in dimension. With one extractor the weight cancels and the head is
@@ -52,83 +51,78 @@ class Sur(Head):
         check_setting(self.steps >= 0, self, "steps is a count, 0 or more")
         check_setting(self.lr > 0, self, "lr is positive")
 
-    def fit(
-        self, support: Features, labels: Tensor, way: int, generator: torch.Generator
-    ) -> Predictor:
-        check_support(support, labels, way, self)
-        features = [unit(at_least_float32(extractor)) for extractor in support]
-        prototypes = [class_means(extractor, labels, way) for extractor in features]
-        weights = self.select(features, prototypes, labels)
+    def fit_episodes(self, support: Support) -> EpisodePredictor:
+        features = [unit(extractor) for extractor in support.features]
+        prototypes = [class_means(extractor, support.members) for extractor in features]
+        weights = self.select(inner_products(features, prototypes), support)
 
-        def predict(query: Features) -> Tensor:
-            queries = [unit(at_least_float32(extractor)) for extractor in query]
-            return cosine_scores(weights, inner_products(queries, prototypes)).to(query[0].dtype)
+        def predict(queries: Queries) -> Tensor:
+            items = [unit(extractor) for extractor in queries.features]
+            return cosine_scores(weights, inner_products(items, prototypes))
 
         return predict
 
-    def select(
-        self, features: Sequence[Tensor], prototypes: Sequence[Tensor], labels: Tensor
-    ) -> Tensor:
+    def select(self, products: "InnerProducts", support: Support) -> Tensor:
         """The selection: how much each extractor counts in the cosine.
 
-        Args:
-            features: K tensors `[N, D_k]`, unit rows.
-            prototypes: K tensors `[way, D_k]`, their class means.
-            labels: `[N]`.
-
         Returns:
-            `[K]` relative weights w_k = s_k^2, the largest being 1.
+            `[E, K]` relative weights w_k = s_k^2, the largest being 1.
         """
-        way = len(prototypes[0])
-        with torch.inference_mode(False), torch.enable_grad():
-            products = inner_products(features, prototypes)
-            target = labels.long().clone()
-            logit = products.dots.new_zeros(len(features), requires_grad=True)
-            gradient_mean, step_mean = torch.zeros_like(logit), torch.zeros_like(logit)
-            for _ in range(self.steps):
-                scores = cosine_scores(relative_weights(logit), products)
-                loss = functional.cross_entropy(scores, target)
-                (gradient,) = torch.autograd.grad(loss, logit)
-                with torch.no_grad():  # Adadelta
-                    gradient_mean.lerp_(gradient.square(), 1 - ADADELTA_DECAY)
-                    ratio = (step_mean + ADADELTA_EPSILON) / (gradient_mean + ADADELTA_EPSILON)
-                    step = ratio.sqrt() * gradient
-                    step_mean.lerp_(step.square(), 1 - ADADELTA_DECAY)
-                    logit -= self.lr / way * step
-        return relative_weights(logit.detach())
+
+        def loss(logit: Tensor) -> Tensor:
+            return support.cross_entropy(cosine_scores(relative_weights(logit), products))
+
+        start = products.dots.new_zeros(products.dots.shape[:2])
+        rule = Adadelta(self.lr / support.ways[:, None])
+        return relative_weights(descend(start, loss, rule, self.steps))
+
+
+@dataclass(frozen=True)
+class SurPnf(Sur):
+    """SUR over a parametric network family: one network, adapted to each domain.
+
+    The extractors are the passes of one network with the scales, offsets and statistics of each
+    domain in its normalisation layers; the selection is SUR's.
+
+    Source: Dvornik et al. 2020, section 3.3.
+    """
+
+    name: ClassVar[str] = "sur_pnf"
 
 
 class InnerProducts(NamedTuple):
     """What the weighted cosine needs of K extractors, N items and W prototypes."""
 
-    dots: Tensor  # [K, N, W]: <item, prototype>
-    items: Tensor  # [K, N]: squared length of the items (1, or 0 for a zero vector)
-    prototypes: Tensor  # [K, W]: squared length of the prototypes
+    dots: Tensor  # [E, K, N, W]: <item, prototype>
+    items: Tensor  # [E, K, N]: squared length of the items (1, or 0 for a zero vector)
+    prototypes: Tensor  # [E, K, W]: squared length of the prototypes
 
 
 def inner_products(features: Sequence[Tensor], prototypes: Sequence[Tensor]) -> InnerProducts:
-    """The inner products of K pairs of items `[N, D_k]` and prototypes `[W, D_k]`."""
+    """The inner products of K pairs of items `[E, N, D_k]` and prototypes `[E, W, D_k]`."""
     pairs = list(zip(features, prototypes, strict=True))
     return InnerProducts(
-        torch.stack([items @ means.T for items, means in pairs]),
-        torch.stack([items.square().sum(dim=1) for items, _ in pairs]),
-        torch.stack([means.square().sum(dim=1) for _, means in pairs]),
+        torch.stack([items @ means.mT for items, means in pairs], dim=1),
+        torch.stack([items.square().sum(dim=2) for items, _ in pairs], dim=1),
+        torch.stack([means.square().sum(dim=2) for _, means in pairs], dim=1),
     )
 
 
 def relative_weights(logit: Tensor) -> Tensor:
-    """sigmoid(logit)^2 divided by the largest, in logs.
+    """sigmoid(logit)^2 divided by the largest, in logs, for logits `[E, K]`.
 
     A common factor cancels in the cosine, so the division changes neither scores nor gradient;
     it keeps the weights from vanishing together when all logits are driven far below zero.
     """
     log_weights = 2 * functional.logsigmoid(logit)
-    return (log_weights - log_weights.detach().max()).exp()
+    return (log_weights - log_weights.detach().amax(dim=1, keepdim=True)).exp()
 
 
 def cosine_scores(weights: Tensor, products: InnerProducts) -> Tensor:
-    """10 x the cosine of weighted concatenations, `[N, W]`; 0 where a vector is zero."""
-    squared = torch.outer(weights @ products.items, weights @ products.prototypes)
-    lengths = torch.where(squared > 0, squared, torch.ones_like(squared)).sqrt()
-    dots: Tensor = torch.tensordot(weights, products.dots, dims=1)
+    """10 x the cosine of weighted concatenations, `[E, N, W]`; 0 where a vector is zero."""
+    weights = weights[:, None]  # [E, 1, K]
+    items = (weights @ products.items).mT
+    squared = items * (weights @ products.prototypes)
+    lengths = torch.where(squared > 0, squared, 1.0).sqrt()
+    dots = (weights @ products.dots.flatten(2)).view(products.dots[:, 0].shape)
     return COSINE_SCALE * dots / lengths

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from episodes.faults import InputError
-from fewshot.heads import build_head, score
-from fewshot.heads.finetune import CHUNK
+from fewshot import score
+from fewshot.heads import build_head
+from fewshot.heads.tuning import CHUNK
 
 
 def features(count: int, dim: int, way: int, seed: int) -> tuple[Tensor, Tensor]:

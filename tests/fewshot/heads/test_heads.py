@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from episodes.faults import InputError
-from fewshot.heads import HEADS, build_head, score
+from fewshot import score
+from fewshot.heads import HEADS, build_head
 from fewshot.heads.finetune import Finetune
 from fewshot.heads.prototypical import Prototypical
 

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from fewshot.heads import score
-from fewshot.heads.prototypical import class_means, squared_distances, unit
+from fewshot import score
+from fewshot.heads.geometry import class_means, squared_distances, unit
 
 # Class 0: (0, 0) and (2, 0), mean (1, 0). Class 1: (0, 3), alone.
 SUPPORT = torch.tensor([[0.0, 3.0], [0.0, 0.0], [2.0, 0.0]], dtype=torch.float64)
@@ -43,7 +43,7 @@ def test_against_a_direct_loop(distance: str) -> None:
 
 
 def test_means_do_not_need_sorted_labels() -> None:
-    means = class_means(SUPPORT, LABELS, 2)
+    means = class_means(SUPPORT, torch.nn.functional.one_hot(LABELS).double())
     assert means.tolist() == [[1.0, 0.0], [0.0, 3.0]]
 
 

@@ -6,9 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from fewshot.heads import Head, build_head, score
-from fewshot.heads.prototypical import class_means, unit
-from fewshot.heads.sur import Sur
+from fewshot import score
+from fewshot.heads import Head, build_head
+from fewshot.heads.batch import Episode, gather_support
+from fewshot.heads.geometry import class_means, unit
+from fewshot.heads.sur import Sur, inner_products
+from tests.fewshot.heads.drawn import draw
 
 
 def direct_sur(
@@ -39,21 +42,13 @@ def direct_sur(
     return logits(joined(query, weights), weights), weights
 
 
-def draw(seed: int, shots: list[int], dims: list[int], signed: bool) -> tuple[list[Tensor], ...]:
-    """Support and query features; extractor k separates the classes with strength k."""
-    generator = torch.Generator().manual_seed(seed)
-    way = len(shots)
-    labels = torch.repeat_interleave(torch.arange(way), torch.tensor(shots))
-    labels = labels[torch.randperm(len(labels), generator=generator)]
-    support: list[Tensor] = []
-    query: list[Tensor] = []
-    for k, dim in enumerate(dims):
-        means = 0.3 * k * torch.randn(way, dim, generator=generator, dtype=torch.float64)
-        for group, classes in ((support, labels), (query, torch.arange(way).repeat(2))):
-            noise = torch.randn(len(classes), dim, generator=generator, dtype=torch.float64)
-            features = means[classes] + noise
-            group.append(features if signed else features.relu())
-    return support, [labels], query
+def selected(features: Sequence[Tensor], labels: Tensor) -> Tensor:
+    """The relative weights that the head gives the extractors."""
+    episode = Episode(features, labels, int(labels.max()) + 1, (), torch.Generator())
+    support = gather_support([episode])
+    units = [unit(part) for part in support.features]
+    means = [class_means(part, support.members) for part in units]
+    return Sur().select(inner_products(units, means), support)[0]
 
 
 @pytest.mark.parametrize("signed", [True, False])
@@ -67,18 +62,17 @@ def draw(seed: int, shots: list[int], dims: list[int], signed: bool) -> tuple[li
     ],
 )
 def test_against_the_direct_loop(shots: list[int], dims: list[int], signed: bool) -> None:
-    support, [labels], query = draw(len(shots), shots, dims, signed)
+    support, labels, query = draw(len(shots), shots, dims, signed)
     expected, expected_weights = direct_sur(support, labels, query, len(shots))
     scores = score("sur", support, labels, query)
     torch.testing.assert_close(scores, expected, rtol=1e-8, atol=1e-8)
-    units = [unit(features) for features in support]
-    weights = Sur().select(units, [class_means(f, labels, len(shots)) for f in units], labels)
+    weights = selected(support, labels)
     squares = expected_weights.square()
     torch.testing.assert_close(weights, squares / squares.max(), rtol=1e-6, atol=1e-8)
 
 
 def test_float32_agrees_with_float64() -> None:
-    support, [labels], query = draw(0, [4, 1, 8, 2, 5], [32, 64], signed=False)
+    support, labels, query = draw(0, [4, 1, 8, 2, 5], [32, 64], signed=False)
     single = score("sur", [f.float() for f in support], labels, [f.float() for f in query])
     torch.testing.assert_close(
         single.double(), score("sur", support, labels, query), rtol=1e-3, atol=1e-3
@@ -90,26 +84,25 @@ def test_selects_the_extractor_that_separates_the_classes() -> None:
     labels = torch.arange(5).repeat(10)
     noise = unit(torch.randn(50, 64, generator=generator))
     signal = unit(torch.eye(64)[labels] + 0.05 * torch.randn(50, 64, generator=generator))
-    features = [noise, signal]
-    weights = Sur().select(features, [class_means(f, labels, 5) for f in features], labels)
+    weights = selected([noise, signal], labels)
     assert weights[1] == 1 and weights[0] < 0.1
 
 
 def test_one_extractor_is_the_cosine_of_unit_feature_means() -> None:
-    support, [labels], query = draw(0, [4, 1, 8], [32], signed=True)
+    support, labels, query = draw(0, [4, 1, 8], [32], signed=True)
     scores = score("sur", support, labels, query)
     same = score("prototypical", unit(support[0]), labels, query[0], distance="cosine")
     torch.testing.assert_close(scores, same)
 
 
 def test_stacked_extractors_are_the_same_as_a_sequence() -> None:
-    support, [labels], query = draw(0, [4, 1, 8], [16, 16], signed=True)
+    support, labels, query = draw(0, [4, 1, 8], [16, 16], signed=True)
     stacked = score("sur", torch.stack(support), labels, torch.stack(query))
     assert torch.equal(stacked, score("sur", support, labels, query))
 
 
 def test_zero_vectors_score_zero_and_spoil_nothing() -> None:
-    support, [labels], query = draw(0, [3, 3], [8, 8], signed=True)
+    support, labels, query = draw(0, [3, 3], [8, 8], signed=True)
     for features in (*support, *query):
         features[0] = 0
     scores = score("sur", support, labels, query)
@@ -118,7 +111,7 @@ def test_zero_vectors_score_zero_and_spoil_nothing() -> None:
 
 
 def test_steps_zero_weighs_all_extractors_alike() -> None:
-    support, [labels], query = draw(0, [3, 3], [8, 8], signed=True)
+    support, labels, query = draw(0, [3, 3], [8, 8], signed=True)
     head: Head = build_head("sur:steps=0")
     joined = torch.cat([unit(f) for f in support], 1), torch.cat([unit(f) for f in query], 1)
     alike = score("prototypical", joined[0], labels, joined[1], distance="cosine")

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from episodes.faults import InputError
-from fewshot.heads import build_head, score
+from fewshot import score
+from fewshot.heads import build_head
 
 NEAREST = '''
 from dataclasses import dataclass
