@@ -186,7 +186,7 @@ def test_proto_maml_against_autograd(episode):
         slopes = torch.autograd.grad(loss, [*inner, weight, bias])
         with torch.no_grad():
             for parameter, slope in zip([*inner, weight, bias], slopes, strict=True):
-                parameter -= 0.02 * slope
+                parameter.sub_(0.02 * slope)
     expected = network.embed(query) @ weight.T + bias
     scores = tuned("proto_maml:lr=0.02", episode)
     torch.testing.assert_close(scores, expected.detach(), **NEAR)
