@@ -77,6 +77,11 @@ class Support:
         surprise = torch.logsumexp(self.only_real(scores), dim=2) - (scores * self.members).sum(2)
         return (surprise * self.items).sum(dim=1) / self.items.sum(dim=1)
 
+    def score_gradient(self, scores: Tensor) -> Tensor:
+        """The gradient `[E, N, W]` of `cross_entropy` for the scores: softmax - one-hot, by N."""
+        residual = self.only_real(scores).softmax(dim=2) - self.members
+        return residual * (self.items / self.items.sum(dim=1, keepdim=True))[..., None]
+
 
 class Queries(NamedTuple):
     """The query features of E episodes."""

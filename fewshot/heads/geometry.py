@@ -25,6 +25,12 @@ def unit(vectors: Tensor) -> Tensor:
     return scaled / torch.where(length > 0, length, 1.0)
 
 
+def inverse_length(vectors: Tensor) -> Tensor:
+    """`1 / |x|` of vectors `[..., D]`, `[..., 1]`; 0 for a zero vector."""
+    length = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
+    return torch.where(length > 0, 1 / length, 0.0)
+
+
 def cosines(items: Tensor, prototypes: Tensor) -> Tensor:
     """`cos(x, c)` of items `[..., N, D]` and prototypes `[..., W, D]`: `[..., N, W]`."""
     return unit(items) @ unit(prototypes).mT

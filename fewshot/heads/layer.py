@@ -28,9 +28,7 @@ def layer_gradient(weights: Tensor, inputs: Tensor, support: Support) -> Tensor:
         inputs: `[E, N, D]`.
         support: whose labels these are.
     """
-    residual = support.only_real(inputs @ weights).softmax(dim=2) - support.members
-    counts = support.items.sum(dim=1)[:, None, None]
-    return inputs.mT @ (residual * support.items[..., None]) / counts
+    return inputs.mT @ support.score_gradient(inputs @ weights)
 
 
 def prototype_layer(prototypes: Tensor) -> Tensor:

@@ -25,8 +25,8 @@ from torch.nn import functional
 
 from fewshot.heads.base import check_setting
 from fewshot.heads.batch import EpisodeHead, EpisodePredictor, Queries, Support
-from fewshot.heads.descent import Adadelta, descend
-from fewshot.heads.geometry import COSINE_SCALE, class_means, unit
+from fewshot.heads.descent import Adadelta
+from fewshot.heads.geometry import COSINE_SCALE, inverse_length
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,13 @@ class Sur(EpisodeHead):
         check_setting(self.lr > 0, self, "lr is positive")
 
     def fit_episodes(self, support: Support) -> EpisodePredictor:
-        features = [unit(extractor) for extractor in support.features]
-        prototypes = [class_means(extractor, support.members) for extractor in features]
-        weights = self.select(inner_products(features, prototypes), support)
+        shares = support.members / support.shots.clamp(min=1)[:, None]
+        prototypes = [(shares * inverse_length(x)).mT @ x for x in support.features]
+        weights = self.select(inner_products(support.features, prototypes), support)
 
         def predict(queries: Queries) -> Tensor:
-            items = [unit(extractor) for extractor in queries.features]
-            return cosine_scores(weights, inner_products(items, prototypes))
+            products = inner_products(queries.features, prototypes)
+            return cosine_scores(weights, products, inverse_lengths(weights, products))
 
         return predict
 
@@ -68,13 +68,13 @@ class Sur(EpisodeHead):
         Returns:
             `[E, K]` relative weights w_k = s_k^2, the largest being 1.
         """
-
-        def loss(logit: Tensor) -> Tensor:
-            return support.cross_entropy(cosine_scores(relative_weights(logit), products))
-
-        start = products.dots.new_zeros(products.dots.shape[:2])
+        logit = products.dots.new_zeros(products.dots.shape[:2])
         rule = Adadelta(self.lr / support.ways[:, None])
-        return relative_weights(descend(start, loss, rule, self.steps))
+        for _ in range(self.steps):
+            weights = relative_weights(logit)
+            gradient = weight_gradient(weights, products, support)
+            logit += rule.change(gradient * 2 * weights * (-logit).sigmoid())
+        return relative_weights(logit)
 
 
 @dataclass(frozen=True)
@@ -93,18 +93,23 @@ class SurPnf(Sur):
 class InnerProducts(NamedTuple):
     """What the weighted cosine needs of K extractors, N items and W prototypes."""
 
-    dots: Tensor  # [E, K, N, W]: <item, prototype>
-    items: Tensor  # [E, K, N]: squared length of the items (1, or 0 for a zero vector)
+    dots: Tensor  # [E, K, N * W]: <unit item, prototype>
+    items: Tensor  # [E, K, N]: squared length of the unit items (1, or 0 for a zero vector)
     prototypes: Tensor  # [E, K, W]: squared length of the prototypes
 
 
 def inner_products(features: Sequence[Tensor], prototypes: Sequence[Tensor]) -> InnerProducts:
-    """The inner products of K pairs of items `[E, N, D_k]` and prototypes `[E, W, D_k]`."""
+    """The inner products of K pairs of items `[E, N, D_k]` and prototypes `[E, W, D_k]`.
+
+    Items are scaled to length 1 on the way: a product is divided, not the item.
+    """
     pairs = list(zip(features, prototypes, strict=True))
+    scales = [inverse_length(items) for items in features]
+    dots = [items @ means.mT * scale for (items, means), scale in zip(pairs, scales, strict=True)]
     return InnerProducts(
-        torch.stack([items @ means.mT for items, means in pairs], dim=1),
-        torch.stack([items.square().sum(dim=2) for items, _ in pairs], dim=1),
-        torch.stack([means.square().sum(dim=2) for _, means in pairs], dim=1),
+        torch.stack([one.flatten(1) for one in dots], dim=1),
+        torch.cat(scales, dim=2).mT.sign(),
+        torch.stack([means.square().sum(dim=2) for means in prototypes], dim=1),
     )
 
 
@@ -115,14 +120,41 @@ def relative_weights(logit: Tensor) -> Tensor:
     it keeps the weights from vanishing together when all logits are driven far below zero.
     """
     log_weights = 2 * functional.logsigmoid(logit)
-    return (log_weights - log_weights.detach().amax(dim=1, keepdim=True)).exp()
+    return (log_weights - log_weights.amax(dim=1, keepdim=True)).exp()
 
 
-def cosine_scores(weights: Tensor, products: InnerProducts) -> Tensor:
+def inverse_lengths(weights: Tensor, products: InnerProducts) -> tuple[Tensor, Tensor]:
+    """`1 / |x|` of weighted items `[E, N, 1]` and prototypes `[E, 1, W]`; 0 for a zero vector."""
+    items = (weights[:, None] @ products.items).mT
+    prototypes = weights[:, None] @ products.prototypes
+    return reciprocal_root(items), reciprocal_root(prototypes)
+
+
+def reciprocal_root(squares: Tensor) -> Tensor:
+    """`1 / sqrt(x)`, and 0 for 0."""
+    return torch.where(squares > 0, squares.rsqrt(), 0.0)
+
+
+def cosine_scores(
+    weights: Tensor, products: InnerProducts, lengths: tuple[Tensor, Tensor]
+) -> Tensor:
     """10 x the cosine of weighted concatenations, `[E, N, W]`; 0 where a vector is zero."""
-    weights = weights[:, None]  # [E, 1, K]
-    items = (weights @ products.items).mT
-    squared = items * (weights @ products.prototypes)
-    lengths = torch.where(squared > 0, squared, 1.0).sqrt()
-    dots = (weights @ products.dots.flatten(2)).view(products.dots[:, 0].shape)
-    return COSINE_SCALE * dots / lengths
+    items, prototypes = lengths
+    shape = len(weights), items.shape[1], prototypes.shape[2]
+    return (COSINE_SCALE * weights[:, None] @ products.dots).view(shape) * (items * prototypes)
+
+
+def weight_gradient(weights: Tensor, products: InnerProducts, support: Support) -> Tensor:
+    """Gradient `[E, K]` of the mean cross-entropy of the support items for the weights.
+
+    Of a cosine D / sqrt(A B), in which D, A and B are sums weighted by w: the derivative is that
+    of D by the lengths, less half the cosine times what A and B grow by, relatively.
+    """
+    items, prototypes = lengths = inverse_lengths(weights, products)
+    scores = cosine_scores(weights, products, lengths)
+    slope = support.score_gradient(scores)
+    pull = slope * scores
+    of_dots = products.dots @ (slope * (items * prototypes)).flatten(1)[..., None]
+    of_items = products.items @ (pull.sum(dim=2, keepdim=True) * items.square())
+    of_prototypes = products.prototypes @ (pull.sum(dim=1)[..., None] * prototypes.mT.square())
+    return (COSINE_SCALE * of_dots - (of_items + of_prototypes) / 2)[..., 0]

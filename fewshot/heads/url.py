@@ -18,7 +18,14 @@ from torch import Tensor
 from fewshot.heads.base import check_setting
 from fewshot.heads.batch import EpisodeHead, EpisodePredictor, Queries, Size, Support
 from fewshot.heads.descent import Adadelta
-from fewshot.heads.geometry import COSINE_SCALE, class_means, cosines, squared_distances, unit
+from fewshot.heads.geometry import (
+    COSINE_SCALE,
+    class_means,
+    cosines,
+    inverse_length,
+    squared_distances,
+    unit,
+)
 
 
 @dataclass(frozen=True)
@@ -74,17 +81,11 @@ class Url(EpisodeHead):
         return super().numbers(size) + 6 * size.dims[0] ** 2
 
 
-def score_gradient(scores: Tensor, support: Support) -> Tensor:
-    """Gradient `[E, N, W]` of the mean cross-entropy of the support items for their scores."""
-    residual = support.only_real(scores).softmax(dim=2) - support.members
-    return residual * (support.items / support.items.sum(dim=1, keepdim=True))[..., None]
-
-
 def cosine_gradient(items: Tensor, prototypes: Tensor, support: Support) -> tuple[Tensor, Tensor]:
     """Gradients of the cross-entropy of `10 cos` for items `[E, N, D]` and prototypes."""
     unit_items, unit_prototypes = unit(items), unit(prototypes)
     cosine = unit_items @ unit_prototypes.mT
-    slope = COSINE_SCALE * score_gradient(COSINE_SCALE * cosine, support)
+    slope = COSINE_SCALE * support.score_gradient(COSINE_SCALE * cosine)
     # The derivative of a unit vector is the part of the change across it, by its length.
     of_items = slope @ unit_prototypes - (slope * cosine).sum(2, keepdim=True) * unit_items
     turned, across = slope.mT, cosine.mT
@@ -92,17 +93,11 @@ def cosine_gradient(items: Tensor, prototypes: Tensor, support: Support) -> tupl
     return of_items * inverse_length(items), of_prototypes * inverse_length(prototypes)
 
 
-def inverse_length(vectors: Tensor) -> Tensor:
-    """`1 / |x|` of vectors `[..., D]`, `[..., 1]`; 0 for a zero vector."""
-    length = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
-    return torch.where(length > 0, 1 / length, 0.0)
-
-
 def euclidean_gradient(
     items: Tensor, prototypes: Tensor, support: Support
 ) -> tuple[Tensor, Tensor]:
     """Gradients of the cross-entropy of `-||z - c||^2` for items `[E, N, D]` and prototypes."""
-    slope = 2 * score_gradient(-squared_distances(items, prototypes), support)
+    slope = 2 * support.score_gradient(-squared_distances(items, prototypes))
     of_items = slope @ prototypes - slope.sum(2, keepdim=True) * items
     of_prototypes = slope.mT @ items - slope.mT.sum(2, keepdim=True) * prototypes
     return of_items, of_prototypes

@@ -46,9 +46,8 @@ def selected(features: Sequence[Tensor], labels: Tensor) -> Tensor:
     """The relative weights that the head gives the extractors."""
     episode = Episode(features, labels, int(labels.max()) + 1, (), torch.Generator())
     support = gather_support([episode])
-    units = [unit(part) for part in support.features]
-    means = [class_means(part, support.members) for part in units]
-    return Sur().select(inner_products(units, means), support)[0]
+    means = [class_means(unit(part), support.members) for part in support.features]
+    return Sur().select(inner_products(support.features, means), support)[0]
 
 
 @pytest.mark.parametrize("signed", [True, False])
