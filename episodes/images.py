@@ -102,7 +102,7 @@ def _decode_with_pillow(image: bytes, formats: tuple[str, ...]) -> Pixels:
 # ---- the official resize ---------------------------------------------------------------------
 
 
-def _compiled(function: Function) -> Function:
+def compiled(function: Function) -> Function:
     """Compile for the processor: other threads run meanwhile, and no temporary arrays.
 
     Compiled once per installation where its folder or the user's cache can be written, else
@@ -135,7 +135,7 @@ def _grid(length: int, size: int, channels: int) -> tuple[Places, Places, Floats
     return interleaved(lower), interleaved(upper), np.tile(lerp, channels)
 
 
-@_compiled
+@compiled
 def _is_grey(pixels: Pixels) -> bool:
     """Whether the three channels of interleaved [height, 3 · width] are equal."""
     # Neighbours within a pixel must not differ; whole rows at once, as the processor likes it.
@@ -150,7 +150,7 @@ def _is_grey(pixels: Pixels) -> bool:
     return True
 
 
-@_compiled
+@compiled
 def _lerp(  # noqa: PLR0913
     pixels: Pixels,
     top: Places,
@@ -267,7 +267,7 @@ IMAGE_RULES = {
 """Image rules by name."""
 
 
-@_compiled
+@compiled
 def _to_unit_range(levels: Pixels, out: Floats) -> None:
     for k in range(len(levels)):
         out[k] = np.float32(levels[k]) / np.float32(127.5) - np.float32(1.0)
