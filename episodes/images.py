@@ -221,19 +221,26 @@ def _load_official(image: bytes, out: Floats) -> None:
     _resize(decode(image), out, 127.5, 1.0)
 
 
+def _resize_rounded(pixels: Pixels, out: Pixels) -> None:
+    np.rint(resize_official(pixels, out.shape[1]).transpose(2, 0, 1), out, casting="unsafe")
+
+
 def _load_rounded(image: bytes, out: Pixels) -> None:
-    np.rint(resize_official(decode(image), out.shape[1]).transpose(2, 0, 1), out, casting="unsafe")
+    _resize_rounded(decode(image), out)
+
+
+def _resize_antialiased(pixels: Pixels, out: Pixels) -> None:
+    import torch  # here, because the other rules do without
+
+    planes = torch.from_numpy(np.require(pixels, np.uint8, ["C", "W"])).permute(2, 0, 1)[None]
+    resized = torch.nn.functional.interpolate(
+        planes, out.shape[1:], mode="bilinear", align_corners=False, antialias=True
+    )
+    out[:] = resized[0].numpy()
 
 
 def _load_antialiased(image: bytes, out: Pixels) -> None:
-    import torch  # here, because the other rules do without
-
-    size = out.shape[1]
-    pixels = torch.from_numpy(decode(image, SPARE * size)).permute(2, 0, 1)[None]
-    resized = torch.nn.functional.interpolate(
-        pixels, (size, size), mode="bilinear", align_corners=False, antialias=True
-    )
-    out[:] = resized[0].numpy()
+    _resize_antialiased(decode(image, SPARE * out.shape[1]), out)
 
 
 @dataclass(frozen=True)
@@ -290,4 +297,16 @@ def load_image(image: bytes, size: int, rule: str = "official") -> Floats:
     """
     out = np.empty((3, size, size), dtype=IMAGE_RULES[rule].dtype)
     IMAGE_RULES[rule].load(image, out)
+    return to_unit_range(out)
+
+
+def resize_by_rule(pixels: Pixels, size: int, rule: str) -> Floats:
+    """A decoded image [height, width, 3] as float32 [3, size, size] in [−1, 1]."""
+    out = np.empty((3, size, size), dtype=IMAGE_RULES[rule].dtype)
+    if rule == "official":
+        _resize(np.require(pixels, np.uint8, ["C", "W"]), out, 127.5, 1.0)
+    elif rule == "official_rounded":
+        _resize_rounded(pixels, out)
+    else:
+        _resize_antialiased(pixels, out)
     return to_unit_range(out)
