@@ -25,9 +25,10 @@ COMMANDS: dict[str, str] = {
     "plan": "write the episodes of an evaluation to a file, with their hash",
     "table": "stored results as tables, alone or among the published ones",
     "results": "list, show, repeat, export, import and merge stored runs",
+    "imagenet-c": "measure what common corruptions do to a backbone's classifier",
     "pack": "decode the images of whole splits once, to read them from memory",
 }
-"""Name of a file in `commands/` → what it does."""
+"""Command → what it does. Its file in `commands/` has its name, with _ for -."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -71,8 +72,9 @@ def dispatch(arguments: list[str]) -> int:
     console = open_console()
     if arguments and arguments[0] in ("-h", "--help"):
         console.print(f"Commands of {PROGRAM} (COMMAND --help says more):", highlight=False)
+        width = max(map(len, COMMANDS))
         for name, purpose in COMMANDS.items():
-            console.print(f"  {name:<10} {purpose}", highlight=False)
+            console.print(f"  {name:<{width}} {purpose}", highlight=False)
     module, command = parse_command(arguments)
     status: int = module.run(command, console)
     return status
@@ -95,7 +97,7 @@ def parse_command(arguments: list[str]) -> tuple[ModuleType, Any]:
     name = arguments[0] if named else "evaluate"
     if name not in COMMANDS:
         raise unknown_name("command", name, COMMANDS)
-    module = import_module(f"commands.{name}")
+    module = import_module(f"commands.{name.replace('-', '_')}")
     prog = f"{PROGRAM} {name}" if named else PROGRAM
     flags = arguments[1:] if named else arguments
     if name == "evaluate":

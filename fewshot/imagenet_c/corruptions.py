@@ -10,14 +10,14 @@ Source: Hendrycks & Dietterich 2019, section 4.1 and the code published with it.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.random import RandomState
 
-from episodes.faults import unknown_name
+from episodes.faults import InputError, unknown_name
 from fewshot.imagenet_c import blur, digital, noise, spatter, weather
 from fewshot.imagenet_c.picture import Floats, Pixels, cut_to_levels
 
@@ -117,6 +117,22 @@ CORRUPTIONS: dict[str, Corruption] = {
 
 COUNTED = tuple(name for name, one in CORRUPTIONS.items() if one.family != "extra")
 """The 15 that the mean corruption error is over."""
+
+
+def find_corruptions(names: Sequence[str]) -> tuple[str, ...]:
+    """The corruptions asked for, in the order of the table; "all" is all of them.
+
+    Raises:
+        InputError: there is no such corruption, or none is named.
+    """
+    if tuple(names) == ("all",):
+        return tuple(CORRUPTIONS)
+    for name in names:
+        if name not in CORRUPTIONS:
+            raise unknown_name("corruption", name, ("all", *CORRUPTIONS))
+    if not names:
+        raise InputError("--corruptions is empty.", remedy="Name at least one.")
+    return tuple(name for name in CORRUPTIONS if name in names)
 
 
 def corruption_rng(name: str, severity: int, image: str, seed: int) -> RandomState:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from PIL import Image
 from torch import Tensor
@@ -126,7 +125,7 @@ class Preparation:
     rule: str
     keep: Path | None = None
 
-    def load(self, cell: Cell, names: Sequence[str]) -> tuple[npt.NDArray[Any], float]:
+    def load(self, cell: Cell, names: Sequence[str]) -> tuple[Tensor, float]:
         """Images of a cell, [n, 3, size, size] as levels or in [−1, 1], and core seconds spent.
 
         Raises:
@@ -139,9 +138,10 @@ class Preparation:
             for name, pixels in zip(names, pictures, strict=True):
                 _write_released(self.keep, cell, name, pixels)
         if self.size is None:
-            return np.stack([pixels.transpose(2, 0, 1) for pixels in pictures]), seconds
+            levels = np.stack([pixels.transpose(2, 0, 1) for pixels in pictures])
+            return torch.from_numpy(levels), seconds
         sized = [resize_by_rule(pixels, self.size, self.rule) for pixels in pictures]
-        return np.stack(sized), seconds
+        return torch.from_numpy(np.stack(sized)), seconds
 
 
 def _write_released(folder: Path, cell: Cell, name: str, pixels: Pixels) -> None:
@@ -182,8 +182,9 @@ def evaluate(
     images = preparation.images
     kept = [column.read() for column in columns]
     todo = [cell for cell in images.cells if any(cell not in scores for scores in kept)]
-    starts = range(0, len(images.names), BATCH_SIZE)
-    parts = [images.names[start : start + BATCH_SIZE] for start in starts]
+    batch = min(BATCH_SIZE, len(images.names))
+    starts = range(0, len(images.names), batch)
+    parts = [images.names[start : start + batch] for start in starts]
     batches = prefetch(preparation.load, ((cell, part) for cell in todo for part in parts), jobs)
     for cell in todo:
         found = _score_cell(columns, parts, batches, device, partial(progress, cell))
@@ -197,7 +198,7 @@ def evaluate(
 def _score_cell(
     columns: Sequence[Column],
     parts: Sequence[tuple[str, ...]],
-    batches: Iterator[tuple[npt.NDArray[Any], float]],
+    batches: Iterator[tuple[Tensor, float]],
     device: torch.device,
     progress: Callable[[int, int], None],
 ) -> list[Score]:
@@ -207,9 +208,9 @@ def _score_cell(
     progress(0, total)
     for names in parts:
         pixels, spent = next(batches)
-        images = torch.from_numpy(to_unit_range(pixels))
+        images = torch.from_numpy(to_unit_range(pixels.numpy()))
         for k, column in enumerate(columns):
-            found = classify(column.backbone, images, device).tolist()
+            found = classify(column.backbone, images, len(parts[0]), device).tolist()
             named = [name.partition("/")[0] for name in names]
             correct[k] += sum(column.classes[f] == own for f, own in zip(found, named, strict=True))
         seconds, done = seconds + spent, done + len(names)
@@ -217,15 +218,16 @@ def _score_cell(
     return [Score(right, total, round(seconds, 4)) for right in correct]
 
 
-def classify(backbone: Backbone, images: Tensor, device: torch.device) -> Tensor:
-    """The label with the highest score, int64 [n], for at most `BATCH_SIZE` images.
+def classify(backbone: Backbone, images: Tensor, batch: int, device: torch.device) -> Tensor:
+    """The label with the highest score, int64 [n].
 
     Args:
         backbone: with its classifier, in evaluation mode, on the device.
         images: float32 [n, 3, S, S] in [−1, 1].
+        batch: images of a forward pass, n or more: all passes have one shape, so one set of bits.
         device: where it is computed.
     """
-    padded = images.new_zeros(BATCH_SIZE, *images.shape[1:])  # one shape, so one set of bits
+    padded = images.new_zeros(batch, *images.shape[1:])
     padded[: len(images)] = images
     with torch.inference_mode():
         scores = backbone(padded.to(device, memory_format=torch.channels_last))
