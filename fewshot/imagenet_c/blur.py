@@ -10,13 +10,13 @@ from scipy.signal import fftconvolve
 from scipy.sparse import csr_array
 
 from episodes.images import compiled
-from fewshot.imagenet_c.picture import Floats, Pixels, cut_to_levels
+from fewshot.imagenet_c.picture import Border, Floats, Pixels, cut_to_levels
 
 # ---- Gaussian --------------------------------------------------------------------------------
 
 
 @lru_cache(maxsize=64)
-def _gaussian_matrix(length: int, sigma: float, border: str, truncate: float) -> Floats:
+def _gaussian_matrix(length: int, sigma: float, border: Border, truncate: float) -> Floats:
     """[length, length]: a Gaussian filter with its treatment of the borders is a matrix."""
     matrix: Floats = gaussian_filter1d(
         np.eye(length), sigma, axis=0, mode=border, truncate=truncate
@@ -24,7 +24,9 @@ def _gaussian_matrix(length: int, sigma: float, border: str, truncate: float) ->
     return matrix
 
 
-def smooth(image: Floats, sigma: float, border: str = "nearest", truncate: float = 4.0) -> Floats:
+def smooth(
+    image: Floats, sigma: float, border: Border = "nearest", truncate: float = 4.0
+) -> Floats:
     """Gaussian filter over the last two axes, cut off at `truncate` standard deviations."""
     height, width = image.shape[-2:]
     down = _gaussian_matrix(height, sigma, border, truncate)

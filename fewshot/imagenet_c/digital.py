@@ -11,7 +11,7 @@ from PIL import Image
 from scipy.ndimage import map_coordinates
 
 from fewshot.imagenet_c.blur import smooth
-from fewshot.imagenet_c.picture import Floats, from_picture, to_picture
+from fewshot.imagenet_c.picture import Border, Floats, from_picture, to_picture
 
 
 def brightness(image: Floats, more: float, rng: RandomState) -> Floats:
@@ -64,9 +64,11 @@ def elastic_transform(image: Floats, cloth: tuple[float, float, float], rng: Ran
     return _sample(bent, y + down, x + across, "reflect")
 
 
-def _sample(image: Floats, y: Floats, x: Floats, border: str) -> Floats:
+def _sample(image: Floats, y: Floats, x: Floats, border: Border) -> Floats:
     """The image at these places, linearly interpolated."""
-    return np.stack([map_coordinates(plane, [y, x], order=1, mode=border) for plane in image])
+    return np.stack(
+        [map_coordinates(plane, np.stack([y, x]), order=1, mode=border) for plane in image]
+    )
 
 
 def pixelate(image: Floats, share: float, rng: RandomState) -> Floats:

@@ -1,5 +1,7 @@
 """What a corruption works on: light in [0, 1], and whole grey levels."""
 
+from typing import Literal
+
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
@@ -7,6 +9,8 @@ from PIL import Image
 Floats = npt.NDArray[np.float64]
 """An image is [3, height, width], RGB, in [0, 1]."""
 Pixels = npt.NDArray[np.uint8]
+Border = Literal["nearest", "reflect", "mirror"]
+"""What lies beyond the border, in scipy's words."""
 
 ROUNDING = 1e-6
 """In grey levels: what is a whole level but for rounding errors is not cut to the one below, so
