@@ -13,7 +13,7 @@ from episodes.faults import InputError
 from episodes.protocol import EpisodeProtocol, Split, find_protocol
 from episodes.sampling import EpisodeSampler
 from episodes.source import find_layout, find_spec
-from episodes.spec import SPEC_FILE
+from episodes.spec import holds_spec
 from episodes.workload import Spread, Workload, measure_workload
 
 
@@ -93,12 +93,12 @@ def choose_sources(
         InputError: none of the protocol's sources is there.
     """
     if command.sources != ("all",):
-        return list(command.sources), []
+        return list(dict.fromkeys(command.sources)), []
     known = protocol.sources(split)
     there = [
         name
         for name in known
-        if (command.records / name / SPEC_FILE).is_file() or find_layout(command.records, name)
+        if holds_spec(command.records / name) or find_layout(command.records, name)
     ]
     if not there:
         raise InputError(

@@ -1,5 +1,6 @@
 """`pack`: decode the images of whole splits once, and read them from memory afterwards."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -7,9 +8,9 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import Progress
 
-from episodes.faults import InputError, unknown_name
-from episodes.protocol import SOURCES, Split
-from episodes.spec import SPEC_FILE
+from episodes.check import find_sources
+from episodes.faults import unknown_name
+from episodes.protocol import Split
 
 if TYPE_CHECKING:
     from episodes.reader import ImageReader
@@ -37,12 +38,12 @@ class Command:
     """How bytes become pixels: official, official_rounded or antialiased."""
     out: Path | None = None
     """Folder to write to, a folder per source; beside each source's records when not named."""
+    jobs: int = min(os.cpu_count() or 1, 8)
+    """Threads that decode."""
 
 
 def run(command: Command, console: Console) -> int:
     """Pack split by split, and say what each came to."""
-    import torch
-
     from episodes.images import IMAGE_RULES
     from episodes.packing import pack_split
     from episodes.packs import pack_folder
@@ -66,7 +67,7 @@ def run(command: Command, console: Console) -> int:
                 reader.rule,
                 reader.size,
                 pack_folder(reader.spec, command.out),
-                torch.get_num_threads(),
+                command.jobs,
                 lambda now, total, bar=bar, task=task: bar.update(  # type: ignore[misc]
                     task, completed=now, total=total
                 ),
@@ -84,11 +85,7 @@ def _open(command: Command) -> list["ImageReader"]:
     """Everything that is to be packed; faults of any source are found before the first starts."""
     from episodes.reader import ImageReader
 
-    sources = command.sources or tuple(
-        source for source in SOURCES if (command.records / source / SPEC_FILE).exists()
-    )
-    if not sources:
-        raise InputError("holds none of the ten sources.", command.records, "Name --sources.")
+    sources = list(dict.fromkeys(command.sources)) or find_sources(command.records)
     readers = []
     for source in sources:
         for split in map(Split.parse, command.splits):

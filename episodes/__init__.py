@@ -29,7 +29,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import torch only for the names that need it: plans and specifications do not."""
+    """Import decoders only for the names that need them: plans and specifications do not."""
     if name in ("Episode", "EpisodeReader", "ImageReader", "PlannedReader"):
         from episodes import reader
 

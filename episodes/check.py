@@ -18,7 +18,7 @@ from episodes.folder import parse_own_source
 from episodes.inventory import Inventory, take_inventory
 from episodes.parallel import spread
 from episodes.protocol import Split
-from episodes.spec import SPEC_FILE
+from episodes.spec import holds_spec
 from episodes.tfds import BUILDER, VERSION
 from episodes.tracks import Order, combine
 
@@ -99,13 +99,13 @@ def find_sources(records: Path) -> list[str]:
     Raises:
         InputError: there is no source in the folder.
     """
-    if (records / SPEC_FILE).exists():
+    if holds_spec(records):
         remedy = f"Give the folder above it: {records.resolve().parent}."
         raise InputError("is the folder of one source.", records, remedy)
     built = records / BUILDER if (records / BUILDER).is_dir() else records
     found = {path.parent.name for path in built.glob(f"*/{VERSION}*")}
     for path in filter(Path.is_dir, records.glob("[!.]*")):
-        if path.name in BENCHMARK or any(path.glob(SPEC_FILE)) or any(path.glob("*.tfrecords")):
+        if path.name in BENCHMARK or holds_spec(path) or any(path.glob("*.tfrecords")):
             found.add(path.name)
     if not found:
         remedy = "Check the path of the records, or convert a source."
@@ -122,7 +122,8 @@ def _conclude(found: Inventory, audits: Sequence[FileAudit]) -> SourceAudit:
         small = [k for k, images in enumerate(spec.images_per_class) if images < 2]
         if small:
             what = f"classes of fewer than 2 images cannot be in an episode: {ranges(small)}."
-            faults.append(InputError(what, found.spec_file, "Convert this source again."))
+            remedy = "Add images, or leave them out with min_examples_in_class in a protocol."
+            faults.append(InputError(what, found.spec_file, remedy))
         fault, note = compare(spec, found.spec_file)
         faults += [fault] if fault else []
         notes += [note] if note else []

@@ -134,14 +134,17 @@ def list_folder(folder: Path) -> tuple[list[ClassFolder], list[InputError]]:
     """
     classes: list[ClassFolder] = []
     strays: list[str] = []
+    faults: list[InputError] = []
     for entry in _scan(folder):
         is_class = entry.is_dir() and not entry.name.startswith(".")
         mistyped = entry.name.endswith(".json") and entry.name != SPLITS_FILE
         if is_class and _is_utf8(entry.name):
-            classes.append(_list_class(Path(entry.path), strays))
+            try:
+                classes.append(_list_class(Path(entry.path), strays))
+            except InputError as error:
+                faults.append(InputError(f"{entry.name}: {error.what}", folder, error.remedy))
         elif is_class or mistyped or _claims_to_be_image(entry):
             strays.append(entry.path)
-    faults = []
     if strays:
         faults.append(
             InputError(
@@ -183,7 +186,7 @@ def _list_class(folder: Path, strays: list[str]) -> ClassFolder:
 def _scan(folder: Path) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
-            return list(entries)
+            return sorted(entries, key=lambda entry: entry.name)
     except OSError as error:
         what = f"the folder cannot be listed: {error.strerror}."
         raise InputError(what, folder, "Check the path of the images.") from error
@@ -290,7 +293,8 @@ class FolderImages:
         listed, faults = list_folder(folder)
         if faults:
             what = " ".join(fault.what for fault in faults)
-            raise InputError(what, folder, " ".join(fault.remedy for fault in faults))
+            remedies = dict.fromkeys(fault.remedy for fault in faults)
+            raise InputError(what, folder, " ".join(remedies))
         self.spec, self._classes = arrange(name, folder, listed)
 
     def read(self, class_id: int, images: Integers) -> list[tuple[bytes, int | None]]:

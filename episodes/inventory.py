@@ -14,7 +14,7 @@ from episodes.faults import InputError, unknown_name
 from episodes.folder import SPLITS_FILE, arrange, list_folder, parse_own_source
 from episodes.protocol import SOURCES
 from episodes.source import find_layout
-from episodes.spec import REMEDY, SPEC_FILE, DagSpec, SourceSpec, load_spec
+from episodes.spec import REMEDY, SPEC_FILE, DagSpec, SourceSpec, holds_spec, load_spec
 from episodes.tfds import INFO_FILE, METADATA_FILE, VERSION, TfdsLayout, load_tfds
 
 CLASS_FILE = re.compile(r"(0|[1-9][0-9]*)\.tfrecords")
@@ -85,7 +85,7 @@ def _inventory_of_records(source: str, folder: Path, deep: bool) -> Inventory:
     found = Inventory(source, "records", folder)
 
     def read_specification() -> None:
-        if folder.is_dir() and not (folder / SPEC_FILE).exists():
+        if folder.is_dir() and not holds_spec(folder):
             what = f"holds no {SPEC_FILE}, which is written last: the conversion was interrupted."
             raise InputError(what, folder, COPY)
         spec = found.spec = load_spec(folder)

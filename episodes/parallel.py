@@ -13,6 +13,15 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
+INTERRUPTION = {signal.SIGINT}
+
+
+def _leave_at_once() -> None:
+    """Without a traceback: the caller tells of the interruption."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPTION)
+
+
 def spread(
     function: Callable[[Task], Result], tasks: Sequence[Task], jobs: int
 ) -> Iterator[tuple[int, Result]]:
@@ -30,13 +39,15 @@ def spread(
         yield from ((place, function(task)) for place, task in enumerate(tasks))
         return
     # spawned, not forked: the caller may hold threads (torch does)
-    leave_at_once = (signal.SIGINT, signal.SIG_DFL)
     context = get_context("spawn")
     workers = min(jobs, len(tasks))
-    with ProcessPoolExecutor(
-        workers, context, initializer=signal.signal, initargs=leave_at_once
-    ) as pool:
-        places = {pool.submit(function, task): place for place, task in enumerate(tasks)}
+    with ProcessPoolExecutor(workers, context, initializer=_leave_at_once) as pool:
+        # A process inherits the mask: an interruption while it starts waits until it is ready.
+        signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTION)
+        try:
+            places = {pool.submit(function, task): place for place, task in enumerate(tasks)}
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPTION)
         try:
             for done in as_completed(places):
                 yield places.pop(done), done.result()

@@ -1,12 +1,15 @@
-"""Plans to pixels: episode i is a function of (protocol, source, split, seed, i)."""
+"""Plans to pixels: episode i is a function of (protocol, source, split, seed, i).
+
+PyTorch is imported by the first tensor that is asked for: opening sources, planning and packing
+take a quarter of its memory.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from episodes.faults import InputError, unknown_name
 from episodes.images import IMAGE_RULES, Pixels, to_unit_range
@@ -17,6 +20,9 @@ from episodes.plan_file import PlanFile, read_plans
 from episodes.protocol import EpisodeProtocol, Split
 from episodes.sampling import EpisodeSampler
 from episodes.source import find_spec, open_source
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,10 +37,10 @@ class Episode:
     """
 
     plan: EpisodePlan
-    support_images: Tensor
-    support_labels: Tensor
-    query_images: Tensor
-    query_labels: Tensor
+    support_images: "Tensor"
+    support_labels: "Tensor"
+    query_images: "Tensor"
+    query_labels: "Tensor"
 
     @property
     def way(self) -> int:
@@ -89,7 +95,7 @@ class ImageReader:
         self.pack = found if isinstance(found, Pack) else None
         self.unpacked_because = found if isinstance(found, str) else ""
 
-    def read(self, class_ids: Integers, images: Integers) -> Tensor:
+    def read(self, class_ids: Integers, images: Integers) -> "Tensor":
         """Images in the order asked for, on as many threads as torch uses.
 
         Args:
@@ -102,6 +108,8 @@ class ImageReader:
         Raises:
             InputError: a file is missing or damaged, or an image does not decode.
         """
+        import torch
+
         if self.pack is not None:
             return torch.from_numpy(to_unit_range(self.pack.read(class_ids, images)))
         kept = self._decoded.read(class_ids, images, torch.get_num_threads())
@@ -165,6 +173,8 @@ class EpisodeReader:
         Raises:
             InputError: a file is missing or damaged, or an image does not decode.
         """
+        import torch
+
         class_ids = np.concatenate([plan.support_class_ids, plan.query_class_ids])
         numbers = np.concatenate([plan.support_images, plan.query_images])
         support, query = self.images.read(class_ids, numbers).split(

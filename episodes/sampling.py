@@ -237,10 +237,12 @@ class EpisodeSampler:
         ]
         fewest = max(self.protocol.min_ways, self.protocol.ways or 0)
         if len(self.eligible) < fewest:
+            smallest = self.protocol.min_examples_in_class
+            of_size = f" of at least {smallest} images" if smallest else ""
             raise self._refusal(
-                f"has {len(self.eligible)} classes of at least "
-                f"{self.protocol.min_examples_in_class} images, but {fewest} are needed.",
-                "Choose another split, or lower ways and min_ways.",
+                f"has {len(self.eligible)} classes{of_size}, but {fewest} are needed.",
+                "Choose another split, lower ways and min_ways, or, for own images, list the "
+                "classes of each split in a splits.json.",
             )
         self.nodes = self._eligible_nodes() if self._uses_dag else []
         if self._uses_bilevel:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Protocol
 
-from episodes.faults import InputError
+from episodes.faults import InputError, nearest
 from episodes.folder import FolderImages, parse_own_source
 from episodes.plan import Integers
 from episodes.protocol import Split
@@ -83,6 +83,12 @@ def find_layout(records: Path, source: str) -> Path | None:
 
 
 def _named_spec(folder: Path) -> SourceSpec:
+    if folder.parent.is_dir() and not folder.exists():
+        there = sorted(entry.name for entry in folder.parent.iterdir() if holds_spec(entry))
+        guess = nearest(folder.name, there)
+        hint = f"Did you mean '{guess}'? " if guess else ""
+        remedy = f"{hint}There: {', '.join(there) or 'none'}. Check the path of the records."
+        raise InputError("there is no such folder.", folder, remedy)
     spec = load_spec(folder)
     if spec.name != folder.name:
         raise InputError(

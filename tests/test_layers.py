@@ -14,6 +14,7 @@ INSIDE = {
     "fewshot/experiment.py": ("torch",),
     "fewshot/cost.py": ("torch",),
     "episodes/sampling.py": ("torch", "episodes.reader", "episodes.records", "episodes.images"),
+    "commands/pack.py": ("torch",),
     "episodes/spec.py": ("episodes.sampling", "episodes.reader", "episodes.records"),
     "episodes/protocol.py": ("episodes.spec", "episodes.sampling"),
 }

@@ -1,5 +1,6 @@
 """`check` as a user sees it: the table, every fault with its remedy, the exit status."""
 
+import errno
 import io
 import json
 import os
@@ -49,6 +50,30 @@ def test_faults_of_two_sources(miniature, tmp_path):
     assert "Faults: 2, in omniglot, dtd" in text
 
 
+def test_a_source_that_may_not_be_looked_into_keeps_no_other_from_being_read(
+    miniature, tmp_path, monkeypatch
+):
+    for source in ("dtd", "omniglot"):
+        shutil.copytree(miniature / source, tmp_path / source)
+    for name in ("stat", "read_text"):
+        monkeypatch.setattr(Path, name, forbid(tmp_path / "dtd", getattr(Path, name)))
+    status, text = run_check("--records", tmp_path, "--jobs", 1)
+    assert status == 1 and "Faults: 1, in omniglot, dtd" in text
+    assert "fault dtd: " in text and "cannot be read: Permission denied." in text
+    assert not text.startswith("\n")
+
+
+def forbid(folder, real):
+    """A method of paths that refuses what lies in a folder."""
+
+    def method(path, *arguments, **options):
+        if path.is_relative_to(folder) and path != folder:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path, *arguments, **options)
+
+    return method
+
+
 def test_square_brackets_in_names_are_text(tmp_path):
     folder = tmp_path / "[red]own"
     for name in ("[b]", "[bold red]"):
@@ -62,7 +87,8 @@ def test_unusable_input_is_an_error(tmp_path):
         run_check("--records", tmp_path)
 
 
-def test_an_interrupted_check_leaves_at_once(miniature, tmp_path):
+@pytest.mark.parametrize("seconds", [0.8, 1.2, 3])  # while the workers start, and later
+def test_an_interrupted_check_leaves_at_once(miniature, tmp_path, seconds):
     """A real process and its workers, interrupted as by Ctrl-C in a terminal."""
     shutil.copytree(miniature / "quickdraw", tmp_path / "quickdraw")
     big = tmp_path / "quickdraw" / "0.tfrecords"
@@ -93,7 +119,7 @@ def test_an_interrupted_check_leaves_at_once(miniature, tmp_path):
         start_new_session=True,
     )
     assert process.stdout.readline() == "started\n"
-    time.sleep(3)
+    time.sleep(seconds)
     os.killpg(process.pid, signal.SIGINT)
     started = time.monotonic()
     _, errors = process.communicate(timeout=30)

@@ -60,8 +60,15 @@ def test_md_v2_has_other_sources(miniature):
 def test_named_sources_only(miniature):
     output = run("--records", miniature, "--sources", "fungi", "--episodes", 2)
     assert set(rows(output)) == {"source", "fungi"}
-    with pytest.raises(InputError, match="there is no such folder"):
+    with pytest.raises(
+        InputError, match=r"funghi: there is no such folder\. Did you mean 'fungi'\?"
+    ):
         run("--records", miniature, "--sources", "funghi")
+
+
+def test_a_source_named_twice_is_described_once(miniature):
+    output = run("--records", miniature, "--sources", "fungi", "fungi", "--episodes", 2)
+    assert set(rows(output)) == {"source", "fungi"}  # and no row of sums
 
 
 def test_missing_class_files_are_said(miniature, tmp_path):

@@ -62,7 +62,7 @@ def test_other_files_are_not_overwritten(miniature, tmp_path):
 @pytest.mark.parametrize(
     ("others", "message"),
     [
-        ({"source": "omniglott"}, "there is no such folder"),
+        ({"source": "omniglott"}, "there is no such folder. Did you mean 'omniglot'"),
         ({"split": "dev"}, "unknown split 'dev'"),
         ({"protocol": "md-v3"}, "unknown protocol 'md-v3'"),
         ({"episodes": 0}, "--episodes is 0"),

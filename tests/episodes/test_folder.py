@@ -1,5 +1,6 @@
 """A folder of images as a source: the same sampler, plans and pixels; nothing is skipped."""
 
+import errno
 import io
 import json
 import os
@@ -279,8 +280,23 @@ def test_no_folder_and_no_classes(tmp_path):
 
 def test_too_few_classes_for_an_episode_is_said_by_the_sampler(tmp_path):
     folder = make_folder(tmp_path / "own", classes=6)
-    with pytest.raises(InputError, match=r"my: the test split has 1 classes .* 5 are needed"):
+    with pytest.raises(InputError, match=r"my: the test split has 1 classes, but 5 .*splits\.json"):
         EpisodeReader("", source_of(folder), "test")
+
+
+def test_every_folder_that_cannot_be_listed_is_named(tmp_path, monkeypatch):
+    folder = make_folder(tmp_path / "own", classes=5)
+    real = os.scandir
+
+    def refuse(path):
+        if str(path).endswith(("01", "03")):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(InputError, match=r"class 01: .*Permission denied.* class 03: ") as fault:
+        find_spec("", source_of(folder))
+    assert "class 02" not in str(fault.value)
 
 
 @pytest.mark.parametrize("content", [b"", b"text", picture(1)[:60], picture(1, "WEBP")])

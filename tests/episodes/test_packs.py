@@ -365,5 +365,5 @@ def test_the_command_refuses_what_it_does_not_know(records, tmp_path):
     for wrong in [{"rule": "oficial"}, {"splits": ("tset",)}, {"sources": ("aircraft",)}]:
         with pytest.raises(InputError):
             pack_command.run(pack_command.Command(records, **wrong), console)
-    with pytest.raises(InputError, match="none of the ten sources"):
+    with pytest.raises(InputError, match="there is no source in this folder"):
         pack_command.run(pack_command.Command(tmp_path), console)
