@@ -24,6 +24,7 @@ COMMANDS: dict[str, str] = {
     "describe": "say what an evaluation will cost before it runs",
     "plan": "write the episodes of an evaluation to a file, with their hash",
     "table": "stored results as tables, alone or among the published ones",
+    "leaderboard": "check submissions and build a leaderboard from their files",
     "results": "list, show, repeat, export, import and merge stored runs",
     "imagenet-c": "measure what common corruptions do to a backbone's classifier",
     "pack": "decode the images of whole splits once, to read them from memory",

@@ -107,6 +107,20 @@ class Compare:
     """Folder that holds run folders."""
 
 
+@dataclass(frozen=True)
+class Submit:
+    """Write runs as a submission to a leaderboard: a folder of rows, card and settings."""
+
+    runs: tyro.conf.Positional[tuple[str, ...]]
+    """Ids or folders; one run per seed of a method."""
+    out: Path
+    """The folder."""
+    name: str = ""
+    """What to call it; the folder's name by default."""
+    results: Path = EVERYWHERE
+    """Folder that holds run folders."""
+
+
 Command = (
     Annotated[Ls, tyro.conf.subcommand("ls")]
     | Annotated[Show, tyro.conf.subcommand("show")]
@@ -114,16 +128,20 @@ Command = (
     | Annotated[Export, tyro.conf.subcommand("export")]
     | Annotated[Import, tyro.conf.subcommand("import")]
     | Annotated[Merge, tyro.conf.subcommand("merge")]
+    | Annotated[Submit, tyro.conf.subcommand("submit")]
     | Annotated[Summary, tyro.conf.subcommand("summary")]
     | Annotated[Compare, tyro.conf.subcommand("compare")]
 )
 
 
 def run(
-    command: Ls | Show | Rerun | Export | Import | Merge | Summary | Compare, console: Console
+    command: Ls | Show | Rerun | Export | Import | Merge | Submit | Summary | Compare,
+    console: Console,
 ) -> int:
     """Do what the sub-command says; the exit status."""
     match command:
+        case Submit():
+            return submit(command, console)
         case Summary():
             return summarise(command, console)
         case Compare():
@@ -262,6 +280,19 @@ def say_merged(run: str, added: int, known: int, differing: int, console: Consol
     if differing:
         text += f", {differing} of them with another accuracy (the first is kept)"
     console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def submit(command: Submit, console: Console) -> int:
+    """Write the folder and say what a leaderboard would have against it."""
+    from fewshot.results.collection import find_runs
+    from fewshot.results.submission import write_submission
+
+    stored = find_runs(command.runs, command.results)
+    faults = write_submission(stored, command.out, command.name or command.out.resolve().name)
+    lines = [f"{command.out}: {len(stored)} runs"]
+    lines += [f"A leaderboard would refuse it: {fault}." for fault in faults]
+    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+    return 1 if faults else 0
 
 
 def summarise(command: Summary, console: Console) -> int:

@@ -52,42 +52,43 @@ def draw_rows(
     return rows
 
 
-@pytest.fixture
-def fill() -> Fill:
-    """Makes a run folder; the id of the run.
+def fill_folder(
+    folder: Path,
+    skills: Mapping[tuple[str, str], float],
+    episodes: int = 20,
+    seed: int = 0,
+    plans: str = "plan",
+    **changes: object,
+) -> str:
+    """Make a run folder; the id of the run.
 
     `skills` has a probability of being right by (head, source).
     """
+    settings = {"protocol": "md-v1 (aaaa)", "seed": seed, "split": "test"}
+    heads = {head: {"name": head, "transductive": False, "settings": {}} for head, _ in skills}
+    call = {
+        "benchmark": "Meta-Dataset, md-v1",
+        "protocol": {"name": "md-v1", "version": 1, "hash": "aaaa"},
+        "image": {"size": 84, "rule": "official"},
+        "split": "test",
+        "seed": seed,
+        "backbones": [CARD],
+        "heads": heads,
+        "versions": {"python": "3.11", "torch": "2.14.1"},
+        "git": {"commit": "c" * 40, "dirty": False},
+        "command": "run_meta_dataset.py",
+        "device": "cpu",
+        "platform": "Linux",
+        "time": "2026-01-01T00:00:00+00:00",
+    } | changes
+    with RowStore(folder / "rows.sqlite") as store:
+        run = store.begin({**settings, **changes}, {}, call).run
+        for (head, source), skill in skills.items():
+            store.add(run, draw_rows(head, source, skill, range(episodes), seed, plans))
+    return run
 
-    def fill_folder(
-        folder: Path,
-        skills: Mapping[tuple[str, str], float],
-        episodes: int = 20,
-        seed: int = 0,
-        plans: str = "plan",
-        **changes: object,
-    ) -> str:
-        settings = {"protocol": "md-v1 (aaaa)", "seed": seed, "split": "test"}
-        heads = {head: {"name": head, "transductive": False, "settings": {}} for head, _ in skills}
-        call = {
-            "benchmark": "Meta-Dataset, md-v1",
-            "protocol": {"name": "md-v1", "version": 1, "hash": "aaaa"},
-            "image": {"size": 84, "rule": "official"},
-            "split": "test",
-            "seed": seed,
-            "backbones": [CARD],
-            "heads": heads,
-            "versions": {"python": "3.11", "torch": "2.14.1"},
-            "git": {"commit": "c" * 40, "dirty": False},
-            "command": "run_meta_dataset.py",
-            "device": "cpu",
-            "platform": "Linux",
-            "time": "2026-01-01T00:00:00+00:00",
-        } | changes
-        with RowStore(folder / "rows.sqlite") as store:
-            run = store.begin({**settings, **changes}, {}, call).run
-            for (head, source), skill in skills.items():
-                store.add(run, draw_rows(head, source, skill, range(episodes), seed, plans))
-        return run
 
+@pytest.fixture
+def fill() -> Fill:
+    """`fill_folder`."""
     return fill_folder

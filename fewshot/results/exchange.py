@@ -20,6 +20,12 @@ from fewshot.results.store import RowStore, Run
 FORMATS = ("parquet", "json", "csv")
 MARK = "run_meta_dataset results 1"
 BATCH = 10_000
+SHAPES = {
+    **dict.fromkeys(("protocol", "image", "heads", "versions", "experiment"), dict),
+    "git": dict | None,
+    "backbones": list,
+}
+"""What parts of a call's record must be, where they are there."""
 WHAT_TO_GIVE = "Give a file that `results export` wrote as parquet or json."
 COLUMNS = [field.name for field in fields(EpisodeRow)]
 TYPES = {
@@ -112,6 +118,8 @@ def import_file(path: Path, store: RowStore) -> list[Merged]:
             Run(run["id"], run["settings"], run["ingredients"], tuple(run["calls"]))
             for run in described
         ]
+        for run in runs:
+            _check_shapes(run)
         rows: dict[str, list[EpisodeRow]] = {run.id: [] for run in runs}
         for record in records:
             number += 1
@@ -121,6 +129,20 @@ def import_file(path: Path, store: RowStore) -> list[Merged]:
         what = f"is damaged in {place}: {type(error).__name__}: {error}."
         raise InputError(what, path, WHAT_TO_GIVE) from error
     return [merge_run(store, run, rows[run.id]) for run in runs]
+
+
+def _check_shapes(run: Run) -> None:
+    """Raises TypeError where readers of a run would meet something else than they know."""
+    for part in (run.settings, run.ingredients, *run.calls):
+        if not isinstance(part, dict):
+            raise TypeError(f"{part!r} is no mapping")
+    for call in run.calls:
+        for name, shape in SHAPES.items():
+            if name in call and not isinstance(call[name], shape):
+                raise TypeError(f"{name} is {call[name]!r}")
+        for part in (*call.get("backbones", []), *call.get("heads", {}).values()):
+            if not isinstance(part, dict):
+                raise TypeError(f"{part!r} is no mapping")
 
 
 def _row(record: Mapping[str, Any]) -> EpisodeRow:

@@ -109,7 +109,7 @@ def describe_run(stored: StoredRun) -> dict[str, Any]:
     last: dict[str, Any] = stored.run.calls[-1] if stored.run.calls else {}
     settings = stored.run.settings
     protocol, image = last.get("protocol", {}), last.get("image", {})
-    named = protocol and f"{protocol['name']} ({protocol['hash']})"
+    named = protocol and f"{protocol.get('name')} ({protocol.get('hash')})"
     return {
         "path": str(stored.path.parent),
         "experiment": run_id({k: v for k, v in settings.items() if k != "seed"}, {}),
@@ -119,8 +119,8 @@ def describe_run(stored: StoredRun) -> dict[str, Any]:
         "seed": settings.get("seed"),
         "image_size": image.get("size", settings.get("image_size")),
         "image_rule": image.get("rule", settings.get("image_rule")),
-        "backbones": " + ".join(card["backbone"] for card in last.get("backbones", []))
-        or " + ".join(settings.get("backbone", [])),
+        "backbones": " + ".join(str(card.get("backbone")) for card in last.get("backbones", []))
+        or " + ".join(map(str, settings.get("backbone", []))),
         "pretraining": " + ".join(dict.fromkeys(map(pretraining, last.get("backbones", []))))
         or None,
         "training": _training(last.get("backbones", [])),
@@ -128,7 +128,7 @@ def describe_run(stored: StoredRun) -> dict[str, Any]:
             label
             for call in stored.run.calls
             for label, head in call.get("heads", {}).items()
-            if head["transductive"]
+            if head.get("transductive")
         ),
         "device": last.get("device"),
         "time": last.get("time"),
@@ -141,8 +141,8 @@ def _training(cards: Sequence[dict[str, Any]]) -> str | None:
     """The leaderboard that backbones of these cards belong to, else what they have seen."""
     if not cards:
         return None
-    seen = {card["source"] for card in cards}
-    if {card["split"] for card in cards} == {"train"}:
+    seen = {card.get("source") for card in cards}
+    if {card.get("split") for card in cards} == {"train"}:
         if seen == {"ilsvrc_2012"}:
             return "imagenet"
         if seen == set(find_protocol("md-v1").train_sources):

@@ -204,9 +204,14 @@ def render_leaderboard_csv(boards: Sequence[Leaderboard]) -> str:
 # ---- HTML ------------------------------------------------------------------------------------
 
 
-def render_html(boards: Sequence[Leaderboard], title: str, lead: str = "") -> str:
+def render_html(boards: Sequence[Leaderboard], title: str) -> str:
     """One page that works from disk, with tables that sort; nothing is loaded from elsewhere."""
-    tables = [
+    return render_template("leaderboard.html", title=title, tables=html_tables(boards))
+
+
+def html_tables(boards: Sequence[Leaderboard]) -> list[dict[str, Any]]:
+    """What the template of tables needs."""
+    return [
         {
             "title": board.title,
             "columns": board.table.sources,
@@ -221,7 +226,6 @@ def render_html(boards: Sequence[Leaderboard], title: str, lead: str = "") -> st
         }
         for board in boards
     ]
-    return render_template("leaderboard.html", title=title, lead=lead, tables=tables)
 
 
 def _html_cell(record: dict[str, Any], column: str) -> dict[str, Any]:

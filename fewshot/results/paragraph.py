@@ -50,12 +50,10 @@ def plans_of(rows: Sequence[EpisodeRow]) -> dict[str, str]:
 def _what(run: Run, call: dict[str, Any], rows: Sequence[EpisodeRow]) -> str:
     heads = list(dict.fromkeys(row.head for row in rows))
     sources = list(dict.fromkeys(row.source for row in rows))
-    protocol = call.get("protocol")
-    rules = (
-        f"protocol {protocol['name']} version {protocol['version']} ({protocol['hash']})"
-        if protocol
-        else f"protocol {run.settings.get('protocol', UNKNOWN)}"
-    )
+    rules = f"protocol {run.settings.get('protocol', UNKNOWN)}"
+    if protocol := call.get("protocol"):
+        name, version, digest = (protocol.get(key) for key in ("name", "version", "hash"))
+        rules = f"protocol {name} version {version} ({digest})"
     split = call.get("split", run.settings.get("split", UNKNOWN))
     return (
         f"We evaluate {_listed(heads)} on the {split} classes of {_listed(sources)} "
@@ -95,8 +93,8 @@ def _backbone(card: dict[str, Any]) -> str:
     )
     trained = f"trained on {pretraining(card)} at {card.get('image_size')} pixels"
     return (
-        f"The backbone {card['backbone']} (weights {card.get('weights', UNKNOWN)}) was {trained}"
-        f"{f' ({recipe})' if recipe else ''}."
+        f"The backbone {card.get('backbone')} (weights {card.get('weights', UNKNOWN)}) was "
+        f"{trained}{f' ({recipe})' if recipe else ''}."
     )
 
 
@@ -127,7 +125,7 @@ def _program(call: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {v}" for name, v in call.get("versions", {}).items() if v)
     git = call.get("git") or {}
     changed = " with uncommitted changes" if git.get("dirty") else ""
-    commit = f"commit {git['commit'][:12]}{changed}" if git else "no commit recorded"
+    commit = f"commit {str(git.get('commit'))[:12]}{changed}" if git else "no commit recorded"
     return (
         f"Computed on {call.get('device', UNKNOWN)} ({call.get('platform', UNKNOWN)}) with "
         f"{versions}; {commit}; last command {call.get('time', UNKNOWN)}: {call.get('command')}"

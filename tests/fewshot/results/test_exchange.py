@@ -110,6 +110,22 @@ def test_a_row_that_contradicts_itself_is_named(tmp_path: Path, fill) -> None:
         import_file(tmp_path / "out.json", store)
 
 
+@pytest.mark.parametrize(
+    "call", [3, {"backbones": {}}, {"backbones": ["x"]}, {"git": "c"}, {"heads": {"a": 1}}]
+)
+def test_a_record_of_another_shape_is_refused(tmp_path: Path, fill, call) -> None:
+    fill(tmp_path, SKILLS, 1)
+    export_runs(collect_runs(tmp_path).runs, tmp_path / "out.json")
+    exported = json.loads((tmp_path / "out.json").read_text())
+    exported["runs"][0]["calls"] = [call]
+    (tmp_path / "out.json").write_text(json.dumps(exported))
+    with (
+        RowStore(tmp_path / "b.sqlite") as store,
+        pytest.raises(InputError, match="damaged in the runs: TypeError"),
+    ):
+        import_file(tmp_path / "out.json", store)
+
+
 def test_a_format_that_there_is_not(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="unknown format 'xlsx'"):
         export_runs([], tmp_path / "out.xlsx")
