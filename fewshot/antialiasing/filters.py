@@ -140,6 +140,8 @@ def _own_filter(taps: Tensor) -> Filter:
         raise InputError(
             f"its taps sum to {total:g}, so it lets no constant pass.", where, "Give a low-pass."
         )
+    if taps.numel() == 1:
+        raise InputError("filters nothing.", where, "Give at least two taps.")
     scaled = taps / total
     if taps.ndim == 1:
         name = "taps" + ":".join(f"{value:.12g}" for value in taps.tolist())

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fewshot.antialiasing.blur import blur
 from fewshot.antialiasing.filters import DEFAULT, Filter, exact, parse_filter
 
 PRECISIONS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
@@ -41,7 +42,7 @@ class LowPass(nn.Module):
             self.register_buffer(_name(dtype), self._kernel(dtype), persistent=False)
 
     def _kernel(self, dtype: torch.dtype) -> Tensor:
-        return exact(self.taps, dtype)[None, None]
+        return exact(self.taps, dtype)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "LowPass":
         """Follow the network to its device; keep a kernel for each precision."""
@@ -60,15 +61,18 @@ class LowPass(nn.Module):
 
     def _filter(self, maps: Tensor, stride: tuple[int, int]) -> Tensor:
         kernel: Tensor = getattr(self, _name(maps.dtype))
-        height, width = kernel.shape[-2:]
-        margins = [(width - 1) // 2, width // 2, (height - 1) // 2, height // 2]
-        mode = "reflect" if min(maps.shape[-2:]) > max(margins) else "replicate"
-        padded = functional.pad(maps, margins, mode=mode)
-        channels = maps.shape[1]
-        with torch.autocast(maps.device.type, enabled=False):
-            return functional.conv2d(
-                padded, kernel.expand(channels, -1, -1, -1), stride=stride, groups=channels
-            )
+        return blur(self._reached(maps), kernel, stride)
+
+    def _reached(self, maps: Tensor) -> Tensor:
+        """The map, its end repeated as far as pooling in ceil mode would have read on."""
+        if self.reach == (0, 0):
+            return maps
+        extra = []
+        for size, stride, reach in zip(maps.shape[-2:], self.stride, self.reach, strict=True):
+            last = size - 1
+            samples = min(-(-last // stride), (last + reach) // stride)
+            extra.append(max(0, samples * stride - last))
+        return functional.pad(maps, (0, extra[1], 0, extra[0]), mode="replicate")
 
     def extra_repr(self) -> str:
         return f"{self.filter.name}, stride={self.stride}"

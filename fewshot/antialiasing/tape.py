@@ -72,12 +72,14 @@ class Tape:
         calls: the operations in order.
         modules: the calls of modules, in the order in which they ended.
         image: the value of the image.
+        size: side of the image in pixels.
         output: shape of the network's result.
     """
 
     calls: list[Call] = field(default_factory=list)
     modules: list[ModuleCall] = field(default_factory=list)
     image: int = 0
+    size: int = 0
     output: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
@@ -258,7 +260,7 @@ def record(
     recorder = Recorder(watch)
     with evaluating(network), torch.no_grad(), recorder.following(network):
         images = images.detach().clone()
-        recorder.tape.image = recorder.number(images)
+        recorder.tape.image, recorder.tape.size = recorder.number(images), images.shape[-1]
         try:
             with recorder:
                 output = network(images)

@@ -1,163 +1,275 @@
-"""The surgery: what is filtered, what stays as it was, and the filter's known response."""
+"""The surgery: what is filtered, what stays as it was, and what is refused."""
 
 import copy
 
 import pytest
+import timm
 import torch
+import torchvision
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
-from torchvision.models import efficientnet_b0, resnet18, resnet50, vgg11
+from torchvision.models import efficientnet_b0, resnet18, resnet50
 
+import fewshot
 from episodes.faults import InputError
-from fewshot.antialiasing import LowPass, antialias
-from fewshot.antialiasing.filters import binomial
-from fewshot.antialiasing.surgery import FilteredConv2d
+from fewshot import antialias
+from fewshot.antialiasing import LowPass, sub_sampling_steps
 
-NETWORKS = {"resnet18": resnet18, "resnet50": resnet50, "efficientnet_b0": efficientnet_b0}
+FOREIGN = ["resnetblur18", "resnet18d", "seresnet18", "resnetv2_50", "repvgg_a0", "skresnet18"]
+OWN = ["resnet18", "resnet50", "efficientnet_b0", "mobilenet_v2", "mobilenet_v3_small"]
+OWN += ["regnet_y_400mf", "convnext_tiny", "squeezenet1_1", "shufflenet_v2_x0_5", "alexnet"]
+    "regnet_y_400mf",
+    "convnext_tiny",
+    "vgg11",
+    "squeezenet1_1",
+    "shufflenet_v2_x0_5",
+    "alexnet",
+]
+NETWORKS = [*(f"timm/{name}" for name in FOREIGN), *OWN]
 
 
-def strided(network: nn.Module) -> set[str]:
-    """Names of the convolutions and pools that still sub-sample without a filter."""
-    kinds = (nn.Conv2d, nn.MaxPool2d)
-    return {
-        name
-        for name, module in network.named_modules()
-        if isinstance(module, kinds) and module.stride not in (1, (1, 1))
-    }
+def build(name):
+    torch.manual_seed(0)
+    if name.startswith("timm/"):
+        return timm.create_model(name.removeprefix("timm/"), num_classes=7).eval()
+    return getattr(torchvision.models, name)(num_classes=7).eval()
+
+
+def aliased(network):
+    return {step.path for step in sub_sampling_steps(network) if not step.filtered}
+
+
+def filters(network):
+    return {name for name, module in network.named_modules() if isinstance(module, LowPass)}
+
+
+def low_pass(x):
+    """1 2 1 with reflected borders, every second sample, written out."""
+    x = nn.functional.pad(x, (1, 1, 1, 1), mode="reflect")
+    rows = (x[:, :, :-2] + 2 * x[:, :, 1:-1] + x[:, :, 2:]) / 4
+    both = (rows[..., :-2] + 2 * rows[..., 1:-1] + rows[..., 2:]) / 4
+    return both[:, :, ::2, ::2]
+
+
+def test_the_call_is_found_without_importing_torch():
+    assert fewshot.antialias is antialias
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("placement", ["critical", "all"])
+def test_any_network(name, placement):
+    """Parameters and their names, strict loading, and shapes at odd sizes stay as they were."""
+    plain = build(name)
+    filtered = antialias(copy.deepcopy(plain), placement)
+    left = {s.path for s in sub_sampling_steps(plain) if s.support >= 7 and not s.filtered}
+    assert aliased(filtered) == (left if placement == "critical" else set())
+    assert list(filtered.state_dict()) == list(plain.state_dict())
+    filtered.load_state_dict(plain.state_dict(), strict=True)
+    assert [n for n, _ in filtered.named_parameters()] == [n for n, _ in plain.named_parameters()]
+    for size in (64, 75):
+        one, other = (
+            [(s.path, s.sampled) for s in sub_sampling_steps(network, size)]
+            for network in (plain, filtered)
+        )
+        assert one == other
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.sampled_from(["resnet18", "efficientnet_b0", "timm/resnet18d"]), st.integers(32, 256))
+def test_every_map_has_the_size_it_had(name, size):
+    plain = build(name)
+    expected = [step.sampled for step in sub_sampling_steps(plain, size)]
+    for low_pass in ("binomial2", "binomial5"):
+        filtered = antialias(copy.deepcopy(plain), "all", low_pass)
+        assert [step.sampled for step in sub_sampling_steps(filtered, size)] == expected
 
 
 @pytest.mark.parametrize(
-    ("taps", "row"),
+    ("placement", "expected"),
     [
-        (1, [1.0]),
-        (2, [0.5, 0.5]),
-        (3, [0.25, 0.5, 0.25]),
-        (5, [0.0625, 0.25, 0.375, 0.25, 0.0625]),
+        ("pool", {"maxpool.filter_after"}),
+        ("skip", {f"layer{k}.0.downsample.0.filter_before" for k in (2, 3, 4)}),
+        ("conv", {f"layer{k}.0.conv2.filter_before" for k in (2, 3, 4)}),
+        ("preconv", {f"layer{k}.0.conv1.filter_before" for k in (2, 3, 4)}),
+        ("stem", {"relu.filter_after"}),
+        (["pool", "stem"], {"relu.filter_after", "maxpool.filter_after"}),
     ],
 )
-def test_binomial_rows(taps, row):
-    assert binomial(taps).tolist() == row
+def test_placements_of_resnet18(placement, expected):
+    assert filters(antialias(resnet18(), placement)) == expected
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-@pytest.mark.parametrize("size", [32, 33, 84])
-def test_output_shape_is_that_of_the_plain_network(name, size):
-    plain = NETWORKS[name](num_classes=3).eval()
-    filtered = antialias(copy.deepcopy(plain))
-    images = torch.zeros(1, 3, size, size)
-    trunk = "layer4" if hasattr(plain, "layer4") else "features"
-    shapes = []
-    for network in (plain, filtered):
-        getattr(network, trunk).register_forward_hook(lambda _m, _i, out: shapes.append(out.shape))
-        with torch.inference_mode():
-            network(images)
-    assert shapes[0] == shapes[1]
-
-
-@pytest.mark.parametrize("name", NETWORKS)
-def test_parameters_and_their_names_stay(name):
-    plain = NETWORKS[name]()
-    weights = plain.state_dict()
-    filtered = antialias(NETWORKS[name]())
-    assert list(filtered.state_dict()) == list(weights)
-    filtered.load_state_dict(weights, strict=True)
-    count = sum(p.numel() for p in filtered.parameters())
-    assert count == sum(p.numel() for p in plain.parameters())
-    kept = {n for n, _ in filtered.named_buffers() if ".kernel_" in n}
-    assert kept and not kept & filtered.state_dict().keys()
-
-
-def test_resnet18_keeps_only_the_wide_stem_unfiltered():
-    network = antialias(resnet18())
-    assert strided(network) == {"conv1"}
-    filters = {n for n, m in network.named_modules() if isinstance(m, LowPass)}
-    assert filters == {"maxpool.1"} | {
-        f"layer{stage}.0.{place}.low_pass"
-        for stage in (2, 3, 4)
-        for place in ("conv2", "downsample.0")
-    }
+def test_critical_is_everything_but_the_wide_stem():
+    critical = antialias(resnet18())
+    assert aliased(critical) == {"conv1"}
+    assert filters(critical) == filters(antialias(resnet18(), "pool,skip,conv"))
+    assert len(filters(antialias(resnet18(), "all"))) == 8
 
 
 def test_resnet50_filters_between_the_last_two_convolutions_of_a_block():
-    network = antialias(resnet50())
-    assert strided(network) == {"conv1"}
-    assert isinstance(network.layer2[0].conv3, FilteredConv2d)
-    assert isinstance(network.layer2[0].downsample[0], FilteredConv2d)
+    assert filters(antialias(resnet50(), "conv")) == {
+        f"layer{k}.0.conv3.filter_before" for k in (2, 3, 4)
+    }
 
 
-def test_efficientnet_filters_the_stem_and_every_strided_depthwise_convolution():
-    network = antialias(efficientnet_b0())
-    assert strided(network) == set()
-    filters = [n for n, m in network.named_modules() if isinstance(m, LowPass)]
-    assert filters == ["features.0.3"] + [f"features.{k}.0.block.1.3" for k in (2, 3, 4, 6)]
+@pytest.mark.parametrize("name", ["efficientnet_b0", "timm/efficientnet_b0"])
+def test_squeeze_and_excitation_reads_the_filtered_map(name):
+    network = antialias(build(name), "se")
+    assert len(filters(network)) == 4 and len(aliased(network)) == 1
+    seen, made = [], []
+    blocks = [m for m in network.modules() if "SqueezeExc" in type(m).__name__]
+    for module in network.modules():
+        if isinstance(module, LowPass):
+            module.register_forward_hook(lambda _m, _i, out: made.append(out))
+    for block in blocks:
+        block.register_forward_pre_hook(lambda _m, inputs: seen.append(inputs[0]))
+    network(torch.rand(1, 3, 64, 64))
+    assert all(any(torch.equal(out, maps) for maps in seen) for out in made) and len(made) == 4
 
 
-def test_block_equals_the_definition():
+@pytest.mark.parametrize("placement", ["critical", "preconv", "preconv,conv"])
+def test_block_equals_the_definition(placement):
     """Convolve at stride 1, normalise, activate, filter and sub-sample, convolve; the shortcut
-    projected at stride 1 and then filtered: written out with an explicit filter."""
+    projected at stride 1 and then filtered; the filter before the convolution at stride 1."""
     torch.manual_seed(0)
     plain = resnet18(num_classes=2).double().eval()
     block = plain.layer2[0]
     maps = torch.randn(2, 64, 9, 10, dtype=torch.float64)
-
-    def low_pass(x):
-        x = nn.functional.pad(x, (1, 1, 1, 1), mode="reflect")
-        rows = (x[:, :, :-2] + 2 * x[:, :, 1:-1] + x[:, :, 2:]) / 4
-        both = (rows[..., :-2] + 2 * rows[..., 1:-1] + rows[..., 2:]) / 4
-        return both[:, :, ::2, ::2]
-
-    main = nn.functional.conv2d(maps, block.conv1.weight, stride=1, padding=1)
-    main = low_pass(block.bn1(main).relu())
+    found = antialias(copy.deepcopy(plain), placement).layer2[0](maps)
+    main, skip = maps, nn.functional.conv2d(maps, block.downsample[0].weight)
+    if "preconv" in placement:
+        row = torch.tensor([1.0, 2, 1], dtype=torch.float64) / 4
+        kernel = torch.outer(row, row).expand(64, 1, 3, 3)
+        padded = nn.functional.pad(main, (1, 1, 1, 1), mode="reflect")
+        main = nn.functional.conv2d(padded, kernel, groups=64)
+    main = nn.functional.conv2d(main, block.conv1.weight, padding=1)
+    post = placement != "preconv"
+    main = low_pass(block.bn1(main).relu()) if post else block.bn1(main)[:, :, ::2, ::2].relu()
     main = block.bn2(nn.functional.conv2d(main, block.conv2.weight, padding=1))
-    skip = low_pass(nn.functional.conv2d(maps, block.downsample[0].weight))
+    skip = low_pass(skip) if placement == "critical" else skip[:, :, ::2, ::2]
     expected = (main + block.downsample[1](skip)).relu()
-    found = antialias(copy.deepcopy(plain)).layer2[0](maps)
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
 
 
+def test_filter_then_project_is_project_then_filter_and_costs_nothing():
+    torch.manual_seed(0)
+    plain = nn.Sequential(resnet50(num_classes=2)).double().eval()
+    maps = torch.randn(1, 256, 15, 14, dtype=torch.float64)
+    shortcut = plain[0].layer2[0].downsample
+    expected = shortcut[1](low_pass(nn.functional.conv2d(maps, shortcut[0].weight)))
+    filtered = antialias(copy.deepcopy(plain), "skip")
+    torch.testing.assert_close(filtered[0].layer2[0].downsample(maps), expected)
+    for step in sub_sampling_steps(filtered, 96):
+        assert step.flops < 1.02 * step.plain_flops
+
+
 def test_max_pool_is_dense_then_filtered():
-    maps = torch.rand(1, 64, 8, 8)
-    network = antialias(resnet18())
+    maps = torch.rand(1, 64, 8, 8, dtype=torch.float64)
     dense = nn.functional.max_pool2d(maps, 3, stride=1, padding=1)
-    assert torch.equal(network.maxpool(maps), LowPass(2)(dense))
+    network = antialias(resnet18())
+    torch.testing.assert_close(network.maxpool(maps), low_pass(dense))
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("shape", [(1, 1), (1, 5), (2, 2), (7, 6)])
-def test_a_constant_map_stays_constant_to_the_last_bit(dtype, shape):
-    maps = torch.full((2, 3, *shape), 0.6875, dtype=dtype)
-    out = LowPass(2).to(dtype)(maps)
-    assert out.shape[2:] == ((shape[0] + 1) // 2, (shape[1] + 1) // 2)
-    assert torch.equal(out, torch.full_like(out, 0.6875))
+@pytest.mark.parametrize("activation", ["silu", "gelu"])
+def test_a_smooth_activation_takes_the_place_of_relu(activation):
+    network = antialias(resnet18(), activation=activation)
+    kinds = {type(m).__name__.lower() for m in network.modules()}
+    assert activation in kinds and "relu" not in kinds
+    assert aliased(network) == {"conv1"}
+    network(torch.rand(2, 3, 40, 40)).sum().backward()
+    assert all(p.grad is not None for p in network.parameters())
 
 
-@pytest.mark.parametrize("frequency", [0.0, 0.125, 0.25, 0.375, 0.5])
-def test_gain_of_a_sinusoid_is_the_filters_response(frequency):
-    """cos²(πf) for the taps 1 2 1: 1 at rest, 1/2 at the new Nyquist, 0 at the old one."""
-    wave = torch.cos(2 * torch.pi * frequency * torch.arange(64, dtype=torch.float64))
-    maps = wave.expand(1, 1, 64, 64)
-    out = LowPass(2).double()(maps)[0, 0, 5, 4:28]  # away from the borders
-    gain = torch.cos(torch.tensor(torch.pi * frequency)) ** 2
-    torch.testing.assert_close(out, gain * wave[8:56:2], rtol=0, atol=1e-7)
-
-
-def test_survives_copy_state_dict_and_channels_last():
-    network = antialias(resnet18(num_classes=4)).eval()
-    images = torch.rand(2, 3, 40, 40)
-    expected = network(images)
-    assert torch.equal(copy.deepcopy(network)(images), expected)
-    strict = antialias(resnet18(num_classes=4)).eval()
-    strict.load_state_dict(network.state_dict(), strict=True)
-    assert torch.equal(strict(images), expected)
-    last = copy.deepcopy(network).to(memory_format=torch.channels_last)
-    torch.testing.assert_close(last(images), expected, rtol=1e-4, atol=1e-5)
-
-
-def test_gradients_reach_every_parameter():
-    network = antialias(resnet18(num_classes=4))
+@pytest.mark.parametrize("name", ["resnet18", "timm/resnet18d"])
+def test_gradients_reach_every_parameter(name):
+    network = antialias(build(name)).train()
     network(torch.rand(2, 3, 64, 64)).sum().backward()
     assert all(p.grad is not None for p in network.parameters())
 
 
-def test_a_network_it_does_not_know_is_refused():
-    with pytest.raises(InputError, match=r"VGG: has no sub-sampling step .* torchvision ResNet"):
-        antialias(vgg11())
+# ---- what is refused ---------------------------------------------------------------------------
+
+
+class Slices(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.one, self.two = nn.Conv2d(3, 4, 3, stride=2, padding=1), nn.Conv2d(4, 4, 3)
+
+    def forward(self, x):
+        return self.two(self.one(x).relu()[:, :, ::2, ::2])
+
+
+class Dynamic(nn.Conv2d):
+    def forward(self, x):
+        return self._conv_forward(x, self.weight[:, :, ::1], self.bias)
+
+    def _conv_forward(self, x, weight, bias):
+        stride = 2 if x.shape[-1] % 2 else 4
+        return nn.functional.conv2d(x, weight, bias, stride, self.padding)
+
+
+class Functional(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, stride=2)
+
+    def forward(self, x):
+        return nn.functional.max_pool2d(self.conv(x), 2)
+
+
+class Tail(nn.Module):
+    """The activated map is read by functions only."""
+
+    def __init__(self):
+        super().__init__()
+        self.pool, self.conv = nn.MaxPool2d(2), nn.Conv2d(3, 4, 3, stride=2)
+
+    def forward(self, x):
+        x = torch.relu(self.conv(self.pool(x)))
+        return x.amax(dim=(2, 3))
+
+
+@pytest.mark.parametrize(
+    ("network", "settings", "message"),
+    [
+        (nn.Sequential(nn.Conv2d(3, 4, 3)), {}, "Sequential: has no sub-sampling step"),
+        (nn.Sequential(nn.Linear(3, 4)), {}, "Sequential: has no sub-sampling step"),
+        (Slices(), {}, r"Slices, step '': sub-samples by slice with stride 2 in Slices, which"),
+        (Functional(), {}, r"Functional, step '': sub-samples by max pool with stride 2 in"),
+        (Tail(), {}, r"Tail, step 'conv': its result is read by functions"),
+        (nn.Sequential(Dynamic(3, 4, 3)), {}, "its stride depends on the size .*first at '0'"),
+        (resnet18(), {"placement": "se"}, "ResNet: has no sub-sampling step that 'se' stands for"),
+        (efficientnet_b0(), {"placement": "conv,skip"}, "that 'skip' stands for"),
+        (resnet18(), {"placement": "stems"}, "unknown placement 'stems'. Did you mean 'stem'"),
+        (resnet18(), {"placement": ()}, "no placement is named"),
+        (resnet18(), {"filter": "binomial8"}, "unknown filter 'binomial8'"),
+        (resnet18(), {"activation": "swish"}, "unknown activation 'swish'. .*silu"),
+        (efficientnet_b0(), {"activation": "silu"}, "has no ReLU to make smooth"),
+        (antialias(resnet18(), "all"), {"placement": "all"}, "is filtered there already"),
+        (antialias(resnet18()), {}, "nothing is critical"),
+        (nn.Sequential(nn.Conv2d(3, 4, 300, 2)), {}, "cannot be run on images of shape"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_and_nothing_is_changed(network, settings, message):
+    text, weights = repr(network), copy.deepcopy(network.state_dict())
+    hooks = [len(m._forward_hooks) + len(m._forward_pre_hooks) for m in network.modules()]
+    with pytest.raises(InputError, match=message):
+        antialias(network, **settings)
+    assert repr(network) == text
+    assert [len(m._forward_hooks) + len(m._forward_pre_hooks) for m in network.modules()] == hooks
+    assert all(torch.equal(w, weights[n]) for n, w in network.state_dict().items())
+
+
+def test_a_change_that_fails_late_is_taken_back(monkeypatch):
+    network = resnet18()
+    text = repr(network)
+
+    def fail(*_):
+        raise InputError("late")
+
+    monkeypatch.setattr("fewshot.antialiasing.surgery._verify", fail)
+    with pytest.raises(InputError, match="late"):
+        antialias(network, activation="silu")
+    assert repr(network) == text and not filters(network)
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in network.modules())
