@@ -19,13 +19,6 @@ from fewshot.antialiasing import LowPass, sub_sampling_steps
 FOREIGN = ["resnetblur18", "resnet18d", "seresnet18", "resnetv2_50", "repvgg_a0", "skresnet18"]
 OWN = ["resnet18", "resnet50", "efficientnet_b0", "mobilenet_v2", "mobilenet_v3_small"]
 OWN += ["regnet_y_400mf", "convnext_tiny", "squeezenet1_1", "shufflenet_v2_x0_5", "alexnet"]
-    "regnet_y_400mf",
-    "convnext_tiny",
-    "vgg11",
-    "squeezenet1_1",
-    "shufflenet_v2_x0_5",
-    "alexnet",
-]
 NETWORKS = [*(f"timm/{name}" for name in FOREIGN), *OWN]
 
 
@@ -75,8 +68,8 @@ def test_any_network(name, placement):
         assert one == other
 
 
-@settings(deadline=None, max_examples=25)
-@given(st.sampled_from(["resnet18", "efficientnet_b0", "timm/resnet18d"]), st.integers(32, 256))
+@settings(deadline=None, max_examples=8)
+@given(st.sampled_from(["resnet18", "mobilenet_v3_small", "timm/resnet18d"]), st.integers(32, 256))
 def test_every_map_has_the_size_it_had(name, size):
     plain = build(name)
     expected = [step.sampled for step in sub_sampling_steps(plain, size)]
@@ -234,7 +227,7 @@ class Tail(nn.Module):
     ("network", "settings", "message"),
     [
         (nn.Sequential(nn.Conv2d(3, 4, 3)), {}, "Sequential: has no sub-sampling step"),
-        (nn.Sequential(nn.Linear(3, 4)), {}, "Sequential: has no sub-sampling step"),
+        (nn.Sequential(nn.AdaptiveAvgPool2d(1)), {}, "Sequential: has no sub-sampling step"),
         (Slices(), {}, r"Slices, step '': sub-samples by slice with stride 2 in Slices, which"),
         (Functional(), {}, r"Functional, step '': sub-samples by max pool with stride 2 in"),
         (Tail(), {}, r"Tail, step 'conv': its result is read by functions"),
