@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils.flop_counter import flop_registry
 from torch.utils.weak import WeakTensorKeyDictionary
 
@@ -258,7 +258,13 @@ def record(
         InputError: the network cannot be run on these images.
     """
     recorder = Recorder(watch)
-    with evaluating(network), torch.no_grad(), recorder.following(network):
+    # Nobody's counter of operations counts this pass.
+    with (
+        _disable_current_modes(),
+        evaluating(network),
+        torch.no_grad(),
+        recorder.following(network),
+    ):
         images = images.detach().clone()
         recorder.tape.image, recorder.tape.size = recorder.number(images), images.shape[-1]
         try:
