@@ -12,7 +12,7 @@ from rich.table import Table
 from episodes.faults import InputError
 from episodes.protocol import EpisodeProtocol, Split, find_protocol
 from episodes.sampling import EpisodeSampler
-from episodes.source import find_layout, find_spec
+from episodes.source import find_layout, survey_source
 from episodes.spec import holds_spec
 from episodes.workload import Spread, Workload, measure_workload
 
@@ -54,12 +54,14 @@ def run(command: Command, console: Console) -> int:
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         for source in sources:
             task = bar.add_task(source, total=command.episodes)
-            sampler = EpisodeSampler(find_spec(command.records, source), split, protocol)
+            spec, class_bytes = survey_source(command.records, source)
+            sampler = EpisodeSampler(spec, split, protocol)
             workloads.append(
                 measure_workload(
                     sampler,
                     command.seed,
                     command.episodes,
+                    class_bytes,
                     lambda done, _, task=task: bar.update(task, completed=done),  # type: ignore[misc]
                 )
             )
@@ -72,12 +74,12 @@ def run(command: Command, console: Console) -> int:
     console.print(draw_table(workloads))
     console.print(
         "Mean (least–greatest) of classes per episode, and of support images per class. "
-        "Bytes are estimated: each unique image counts as the mean record of its class file.",
+        "Bytes are estimated: each unique image counts as the mean image of its class.",
         style="dim",
     )
     missing = [f"{work.source} {work.missing_files}" for work in workloads if work.missing_files]
     if missing:
-        what = "Used classes without a class file, so that bytes are unknown"
+        what = "Used classes whose files are missing, so that bytes are unknown"
         console.print(escape(f"{what}: {', '.join(missing)}."))
     if absent:
         console.print(escape(f"Not in {command.records}: {', '.join(absent)}."))

@@ -310,6 +310,11 @@ class FolderImages:
         """The file of an image, for messages."""
         return str(self._classes[class_id].image_file(image))
 
+    def class_bytes(self, class_id: int) -> int:
+        """Bytes of the image files of a class."""
+        one = self._classes[class_id]
+        return sum(one.image_file(image).stat().st_size for image in range(one.images))
+
     def fingerprint(self) -> str:
         """Sixteen hexadecimal digits that change when a class or an image file does.
 

@@ -1,5 +1,6 @@
 """Where the encoded images of a source are: records, the TFDS layout, or a folder of images."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -62,19 +63,35 @@ def open_source(records: str | Path, source: str, split: Split) -> EncodedImages
     return Records(_named_spec(Path(records) / source), split)
 
 
+ClassBytes = Callable[[int], float]
+"""Class id → bytes of its images on disk; raises OSError where a file is missing."""
+
+
 def find_spec(records: str | Path, source: str) -> SourceSpec:
     """The specification of a source as `open_source` finds it; class files may be missing.
 
     Raises:
         InputError: the source is missing or its specification is broken.
     """
+    return survey_source(records, source)[0]
+
+
+def survey_source(records: str | Path, source: str) -> tuple[SourceSpec, ClassBytes]:
+    """The specification of a source, and what its classes weigh; class files may be missing.
+
+    Raises:
+        InputError: the source is missing or its specification is broken.
+    """
     own = parse_own_source(source)
     if own is not None:
-        return FolderImages(*own).spec
-    layout = find_layout(Path(records), source)
-    if layout is not None:
-        return load_tfds(layout, source).spec
-    return _named_spec(Path(records) / source)
+        images = FolderImages(*own)
+        return images.spec, images.class_bytes
+    folder = find_layout(Path(records), source)
+    if folder is not None:
+        layout = load_tfds(folder, source)
+        return layout.spec, layout.class_bytes
+    spec = _named_spec(Path(records) / source)
+    return spec, lambda class_id: spec.class_file(class_id).stat().st_size
 
 
 def find_layout(records: Path, source: str) -> Path | None:

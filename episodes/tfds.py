@@ -67,6 +67,16 @@ class TfdsLayout:
         start, stop = np.searchsorted(self.shard_starts, [first, max(first, last)], side="right")
         return range(int(start) - 1, int(stop))
 
+    def class_bytes(self, class_id: int) -> float:
+        """Bytes of the examples of a class, each counted as the mean example of its shard."""
+        label, total = self.stored_labels[class_id], 0.0
+        first, last = self.class_starts[label], self.class_starts[label + 1]
+        for shard, (start, stop) in enumerate(pairwise(self.shard_starts)):
+            if (shared := min(stop, last) - max(start, first)) > 0:
+                size = self.shard_file(shard).stat().st_size
+                total += size * shared / (stop - start)
+        return total
+
 
 def find_tfds(records: Path, source: str) -> Path | None:
     """The folder of a source's shards below a data folder or its `meta_dataset`, if it is one.

@@ -7,6 +7,7 @@ import numpy as np
 
 from episodes.plan import Integers
 from episodes.sampling import EpisodeSampler
+from episodes.source import ClassBytes
 from episodes.spec import SourceSpec
 
 
@@ -36,9 +37,8 @@ class Workload:
         images: support and query images of all episodes, with repetition.
         unique_images: distinct images among them: what is read, decoded and embedded.
         unique_bytes: of their records on disk, or None where class files are missing. Estimated:
-            each image counts as the mean record of its class file.
-        missing_files: used classes without a class file: it is missing, or the source lies in
-            another layout than converted records.
+            each image counts as the mean image of its class.
+        missing_files: used classes whose files are missing.
         largest: images in the largest episode, support and query together.
     """
 
@@ -64,11 +64,13 @@ def measure_workload(
     sampler: EpisodeSampler,
     seed: int,
     episodes: int,
+    class_bytes: ClassBytes,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Workload:
     """Sum up episodes 0 to `episodes` − 1 (at least one) of a sampler.
 
     Args:
+        class_bytes: what the classes weigh, from `survey_source`.
         progress: called with episodes drawn and episodes to draw.
 
     Raises:
@@ -90,7 +92,7 @@ def measure_workload(
     support, query = np.asarray(supports), np.asarray(queries)
     per_class = map(np.count_nonzero, np.split(used, starts[1:-1]))
     unique = {first + i: int(count) for i, count in enumerate(per_class) if count}
-    unique_bytes, missing = record_bytes(sampler.spec, unique)
+    unique_bytes, missing = bytes_of_images(sampler.spec, unique, class_bytes)
     return Workload(
         source=sampler.spec.name,
         episodes=episodes,
@@ -106,18 +108,18 @@ def measure_workload(
     )
 
 
-def record_bytes(spec: SourceSpec, images: dict[int, int]) -> tuple[int | None, int]:
-    """Bytes of so many records per class id, and the number of class files that are missing.
+def bytes_of_images(
+    spec: SourceSpec, images: dict[int, int], class_bytes: ClassBytes
+) -> tuple[int | None, int]:
+    """Bytes of so many images per class id, and the number of classes whose files are missing.
 
-    A record counts as its file's size over the number of its records, framing included; exact
-    where all records of a class are wanted. None where a file is missing.
+    An image counts as the mean of its class, framing included; exact where all images of a class
+    are wanted. None where a file is missing.
     """
     total, missing = 0.0, 0
     for class_id, count in images.items():
         try:
-            size = spec.class_file(class_id).stat().st_size
+            total += class_bytes(class_id) * count / spec.images_per_class[class_id]
         except OSError:
             missing += 1
-            continue
-        total += size * count / spec.images_per_class[class_id]
     return (None if missing else round(total)), missing

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from episodes import EpisodeReader, ImageReader, InputError, Split
-from episodes.source import find_spec, open_source
+from episodes.source import find_spec, open_source, survey_source
 from episodes.spec import load_spec
 from episodes.tfrecord import encode_example, read_examples, scan_offsets, write_records
 from tests.episodes.tfds_layout import write_tfds
@@ -146,6 +146,18 @@ def test_a_fingerprint_follows_the_shards_of_its_split(copied):
 def copied(data_dir, tmp_path):
     shutil.copytree(data_dir / "meta_dataset" / "dtd", tmp_path / "meta_dataset" / "dtd")
     return tmp_path, tmp_path / "meta_dataset" / "dtd" / "1.0.0"
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_classes_weigh_what_their_shards_hold(data_dir, converted, source):
+    spec, class_bytes = survey_source(data_dir, source)
+    classes = range(len(spec.class_names))
+    folder = data_dir / "meta_dataset" / source / "1.0.0"
+    shards = [path.stat().st_size for path in folder.glob("*.tfrecord-*")]
+    assert sum(map(class_bytes, classes)) == pytest.approx(sum(shards))
+    if len(shards) > 3:  # several shards: the mean example of each is near that of its classes
+        _, alone = survey_source(converted, source)
+        assert max(abs(class_bytes(k) / alone(k) - 1) for k in classes) < 0.5
 
 
 def test_a_missing_shard_matters_only_to_its_splits(copied):
