@@ -20,6 +20,8 @@ PROGRAM = "run_meta_dataset.py"
 WIDTH_OF_FILES = 240
 COMMANDS: dict[str, str] = {
     "evaluate": "train or load backbones, evaluate heads, print the table (the default)",
+    "convert": "make records from raw downloads, extracted or not",
+    "data": "say what there is of every source, and where its raw data come from",
     "check": "audit a folder of records: every fault of every source in one pass",
     "describe": "say what an evaluation will cost before it runs",
     "plan": "write the episodes of an evaluation to a file, with their hash",

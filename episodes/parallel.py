@@ -1,10 +1,12 @@
 """The same work on many things, in several processes that leave with the caller."""
 
+import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from threading import Thread
 from typing import TypeVar
 
 from episodes.faults import InputError
@@ -17,9 +19,10 @@ INTERRUPTION = {signal.SIGINT}
 
 
 def _leave_at_once() -> None:
-    """Without a traceback: the caller tells of the interruption."""
+    """Without a traceback: the caller tells of the interruption. Also when the caller is killed."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPTION)
+    Thread(target=_wait_for_the_caller, daemon=True).start()
 
 
 def spread(
@@ -56,3 +59,10 @@ def spread(
             raise InputError(what, remedy="Free memory, or use fewer --jobs.") from error
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _wait_for_the_caller() -> None:
+    caller = parent_process()
+    if caller is not None:
+        caller.join()
+        os._exit(1)
