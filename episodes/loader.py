@@ -2,6 +2,8 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
+from copy import copy
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -44,6 +46,7 @@ class LabelledImages:
         spec = self.reader.spec
         self._first_class = spec.split_classes[self.reader.split].start
         self._stops = np.cumsum(spec.images_in_split(self.reader.split), dtype=np.int64)
+        self._chosen: Integers | None = None
         if len(self) == 0:
             raise InputError(
                 f"the {self.reader.split} split is empty.",
@@ -59,17 +62,55 @@ class LabelledImages:
         return spec.class_names[ids.start : ids.stop]
 
     def __len__(self) -> int:
+        if self._chosen is not None:
+            return len(self._chosen)
         return int(self._stops[-1]) if len(self._stops) else 0
 
     def labels(self, images: Integers) -> Integers:
         """[n] labels, 0 to the number of classes − 1, of images by their number."""
-        return np.searchsorted(self._stops, images, side="right")
+        return np.searchsorted(self._stops, self._places(images), side="right")
 
     def locate(self, images: Integers) -> tuple[Integers, Integers]:
         """[n] class ids and [n] numbers in their class, as `load_batches` takes them."""
         labels = self.labels(images)
         starts = np.concatenate([[0], self._stops])[labels]
-        return labels + self._first_class, images - starts
+        return labels + self._first_class, self._places(images) - starts
+
+    def _places(self, images: Integers) -> Integers:
+        """[n] places in the whole split."""
+        return images if self._chosen is None else self._chosen[images]
+
+    def hold_out(self, share: float, seed: int) -> tuple["LabelledImages", "LabelledImages"]:
+        """Part the images of every class in two: to train on, and to measure on.
+
+        Which images are held out is a function of (source, split, seed); of a class with two
+        images or more at least one is, and at least one is not.
+
+        Args:
+            share: of each class to hold out, above 0 and below 1.
+            seed: another seed holds out others.
+
+        Returns:
+            What is left, and what is held out; both with all classes and the same labels.
+
+        Raises:
+            InputError: the share is impossible.
+        """
+        if not 0 < share < 1:
+            raise InputError(f"a share of {share} cannot be held out.", remedy="Give 0.05, say.")
+        spec, split = self.reader.spec, self.reader.split
+        drawn = stream_generator("held out", spec.name, split.value, seed).random(len(self))
+        held = np.zeros(len(self), dtype=bool)
+        labels = self.labels(np.arange(len(self)))
+        bounds = np.searchsorted(labels, np.arange(len(self.class_names) + 1))
+        for first, last in pairwise(bounds):
+            members = np.arange(first, last)
+            count = min(max(1, round(share * len(members))), len(members) - 1)
+            held[members[np.argsort(drawn[members], kind="stable")[: max(0, count)]]] = True
+        places = self._places(np.arange(len(self)))
+        parts = copy(self), copy(self)
+        parts[0]._chosen, parts[1]._chosen = places[~held], places[held]
+        return parts
 
     def order(self, seed: int, epoch: int) -> Integers:
         """A permutation of all images: a function of source, seed and epoch alone."""

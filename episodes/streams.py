@@ -5,8 +5,9 @@ position, a few plain values, is all that a stopped training needs of it; worker
 were read ahead, and the number of processes that share the stream change nothing.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -190,12 +191,12 @@ class LabelledStream:
         Raises:
             InputError: an image cannot be read, or a working process died.
         """
-        for batch in prefetch(self._read, self._tasks(epochs), workers):
+        for batch in prefetch(self.read, self.tasks(epochs), workers):
             self.go_to(batch.epoch, batch.index + 1)
             yield batch
 
-    def _tasks(self, epochs: int | None) -> Iterator[tuple[int, int, Integers]]:
-        """Epoch, index and images of the batches from the position on."""
+    def tasks(self, epochs: int | None = None) -> Iterator[tuple[int, int, Integers]]:
+        """Epoch, index and images of the batches from the position on, as `read` takes them."""
         epoch, first = self.epoch, self.batch
         while epochs is None or epoch < epochs:
             share = self.share(epoch)
@@ -203,7 +204,12 @@ class LabelledStream:
                 yield epoch, index, share[index * self.batch_size : (index + 1) * self.batch_size]
             epoch, first = epoch + 1, 0
 
-    def _read(self, epoch: int, index: int, numbers: Integers) -> LabelledBatch:
+    def read(self, epoch: int, index: int, numbers: Integers) -> LabelledBatch:
+        """One batch, whatever the position.
+
+        Raises:
+            InputError: an image cannot be read.
+        """
         reader, located = self.images.reader, self.images.locate(numbers)
         if self.augmentation is None:
             pixels = reader.read(*located)
@@ -252,3 +258,50 @@ class LabelledStream:
             "remainder": self.remainder,
             "augmentation": self.augmentation.name if self.augmentation else "none",
         }
+
+
+# ---- several sources -------------------------------------------------------------------------
+
+
+class JointStream:
+    """One batch of each of several streams at every step; of a single one, that stream.
+
+    Each source goes through its own epochs, so a small one comes round more often. Step n is
+    batch n of each stream, whatever was read before.
+
+    Args:
+        streams: of full batches (`drop` or `pad`), one per source.
+
+    Attributes:
+        step: number of the batches that are given next.
+    """
+
+    def __init__(self, streams: Sequence[LabelledStream]) -> None:
+        self.streams = tuple(streams)
+        self.step = 0
+
+    def batches(self, workers: int = 0, stop: int | None = None) -> Iterator[list[LabelledBatch]]:
+        """The batches of all sources, step after step; the position moves on with each.
+
+        Args:
+            workers: processes that read ahead. The batches are the same.
+            stop: the first step that is not given; None goes on without end.
+
+        Raises:
+            InputError: an image cannot be read, or a working process died.
+        """
+        for stream in self.streams:
+            stream.go_to(*divmod(self.step, stream.batches_per_epoch))
+        each = zip(*(stream.tasks() for stream in self.streams), strict=False)
+        left = None if stop is None else max(0, stop - self.step)
+        for batches in prefetch(self._read, islice(each, left), workers):
+            self.step += 1
+            yield batches
+
+    def _read(self, *tasks: tuple[int, int, Integers]) -> list[LabelledBatch]:
+        pairs = zip(self.streams, tasks, strict=True)
+        return [stream.read(*task) for stream, task in pairs]
+
+    def facts(self) -> list[State]:
+        """What the batches are a function of, beside the position, as values that JSON keeps."""
+        return [stream.facts() for stream in self.streams]

@@ -4,7 +4,6 @@ A run lives in a folder. Everything in it is written as it is finished, so the s
 on where it was stopped, and computes nothing twice.
 """
 
-import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -23,6 +22,7 @@ from episodes.protocol import find_protocol
 from episodes.tfrecord import replacing
 from fewshot.backbones import Backbone
 from fewshot.checkpoint import Card, load_checkpoint, save_checkpoint
+from fewshot.devices import choose_device, choose_workers, describe_device
 from fewshot.evaluation import Entry, Evaluation, distinct_names, line_up
 from fewshot.experiment import Experiment, short_hash
 from fewshot.heads import build_head
@@ -30,7 +30,12 @@ from fewshot.ingredients import collect_ingredients, fingerprint
 from fewshot.results import RowStore, Table, build_table, collect, write_tables
 from fewshot.results.file import ROWS_FILE
 from fewshot.sources import find_records, open_sources
-from fewshot.training import Recipe, train
+from fewshot.training.loop import Observer, train
+from fewshot.training.meter import Report
+from fewshot.training.processes import Place
+from fewshot.training.recipe import Recipe
+from fewshot.training.snapshots import Snapshots
+from fewshot.training.supervised import prepare
 
 PUBLISHED_EPISODES = 600
 CONFIG_FILE = "config.yaml"
@@ -172,37 +177,6 @@ def write_config(folder: Path, experiment: Experiment) -> None:
 # ---- backbones -------------------------------------------------------------------------------
 
 
-def choose_device(name: str) -> torch.device:
-    """Where to compute; `auto` takes a GPU when there is one.
-
-    Raises:
-        InputError: a GPU is asked for and there is none.
-    """
-    available = torch.cuda.is_available()
-    if name == "cuda" and not available:
-        raise InputError("PyTorch finds no CUDA GPU.", "--device cuda", "Use --device cpu.")
-    if name == "cpu" or not available:
-        return torch.device("cpu")
-    # The same numbers every time; must be set before CUDA starts.
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.backends.cudnn.deterministic = True
-    return torch.device("cuda")
-
-
-def choose_workers(asked: int | None, device: torch.device) -> int:
-    """Processes that read ahead: none on a CPU, which is busy anyway; some beside a GPU."""
-    if asked is not None:
-        return asked
-    return min(8, os.cpu_count() or 1) if device.type == "cuda" else 0
-
-
-def describe_device(device: torch.device) -> str:
-    """The device in words."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"cpu, {torch.get_num_threads()} threads"
-
-
 def open_training_images(experiment: Experiment, records: Path) -> LabelledImages:
     """The images of the train classes of the source that backbones are trained on."""
     return LabelledImages(
@@ -228,28 +202,29 @@ def make_ready(
     """The trained backbone of the run folder; trained first, or on, if it is not finished."""
     path, size = folder / f"{name}.safetensors", experiment.image_size
     recipe = Recipe(
-        experiment.epochs,
-        experiment.batch_size,
-        experiment.learning_rate,
-        experiment.weight_decay,
-        experiment.warmup,
-        experiment.augment,
-        experiment.seed,
+        epochs=experiment.epochs,
+        batch_size=experiment.batch_size,
+        learning_rate=experiment.learning_rate,
+        weight_decay=experiment.weight_decay,
+        warmup=experiment.warmup,
+        augment=experiment.augment,
+        seed=experiment.seed,
     )
     if path.exists():
         backbone, card = load_checkpoint(path, name)
-        made = (card.source, card.image_size, card.image_rule, dict(card.training))
-        if made != (images.reader.spec.name, size, experiment.image_rule, asdict(recipe)):
+        made = (card.source, card.image_size, card.image_rule, Recipe.of(card.training))
+        if made != (images.reader.spec.name, size, experiment.image_rule, recipe):
             remedy = "Remove it to train again, or choose another --output."
             raise InputError("comes from a training with other settings.", path, remedy)
         return backbone, card
     work = f"train {name}"
-    state = folder / f"{name}.{STATE_FILE}"
+    state = Snapshots(folder / f"{name}.{STATE_FILE}")
 
-    def report(step: int, total: int, loss: float) -> None:
-        listener.progress(work, step, total, f"steps, loss {loss:.2f}")
+    def report(now: Report) -> None:
+        listener.progress(work, now.step, now.total, f"steps, loss {now.loss:.2f}")
 
-    backbone = train(name, images, recipe, device, state, workers, report)
+    training = prepare(name, [images], recipe, Place(device))
+    backbone = train(training, state, workers, Observer(report, listener.say))
     provenance = collect(describe_device(device))
     save_checkpoint(
         path,
@@ -269,7 +244,7 @@ def make_ready(
             versions=provenance["versions"],
         ),
     )
-    state.unlink(missing_ok=True)
+    state.remove()
     listener.say(f"trained {name}: {path}")
     # Read back: a run that was stopped here and goes on must compute with the very same bits.
     return load_checkpoint(path, name)

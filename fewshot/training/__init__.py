@@ -1,5 +1,1 @@
-"""Training of backbones."""
-
-from fewshot.training.supervised import Recipe, train
-
-__all__ = ["Recipe", "train"]
+"""Training of backbones: one loop, a recipe, and an objective per method."""

@@ -15,10 +15,13 @@ import torch
 from episodes.faults import InputError
 from episodes.loader import LabelledImages
 from fewshot.checkpoint import hash_weights, save_tensors
-from fewshot.training import Recipe, train
-from fewshot.training.supervised import Training
+from fewshot.training.loop import Observer, train
+from fewshot.training.processes import Place
+from fewshot.training.recipe import Recipe
+from fewshot.training.snapshots import Snapshots
+from fewshot.training.supervised import prepare
 
-CPU = torch.device("cpu")
+CPU = Place(torch.device("cpu"))
 RECIPE = Recipe(
     epochs=2,
     batch_size=32,
@@ -31,6 +34,21 @@ RECIPE = Recipe(
 PROJECT = Path(__file__).resolve().parents[3]
 
 
+def begin(name, images, recipe):
+    return prepare(name, [images], recipe, CPU)
+
+
+def run(name, images, recipe, path, **options):
+    return train(begin(name, images, recipe), Snapshots(path), **options)
+
+
+def stop_after(training, steps):
+    for batches in training.batches(workers=0):
+        training.learn(batches)
+        if training.step == steps:
+            return
+
+
 @pytest.fixture(scope="module")
 def images(miniature):
     return LabelledImages(miniature, "cu_birds", "train", 32)
@@ -41,8 +59,7 @@ def trained(images, tmp_path_factory):
     """The weights of an uninterrupted training, and what it reported."""
     reports = []
     state = tmp_path_factory.mktemp("trained") / "state.safetensors"
-    report = lambda *numbers: reports.append(numbers)  # noqa: E731
-    backbone = train("aa_resnet18", images, RECIPE, CPU, state, report=report)
+    backbone = run("aa_resnet18", images, RECIPE, state, observer=Observer(reports.append))
     return hash_weights(backbone.network.state_dict()), reports
 
 
@@ -51,49 +68,46 @@ def weights(backbone):
 
 
 def test_the_loss_falls(images, tmp_path):
-    losses = []
-    report = lambda step, total, loss: losses.append(loss)  # noqa: E731
+    reports = []
     recipe = replace(RECIPE, epochs=6, learning_rate=0.01, augment="none")
-    train("resnet18", images, recipe, CPU, tmp_path / "s", report=report)
+    run("resnet18", images, recipe, tmp_path / "s", observer=Observer(reports.append))
+    losses = [report.loss for report in reports]
     assert np.mean(losses[-4:]) < 0.8 * np.mean(losses[:4])
 
 
 def test_reports_end_with_the_last_step(images, trained):
     _, reports = trained
     steps = 2 * (len(images) // 32)
-    assert reports[-1][:2] == (steps, steps)
-    assert [step for step, *_ in reports] == sorted({step for step, *_ in reports})
+    assert (reports[-1].step, reports[-1].total) == (steps, steps)
+    assert [one.step for one in reports] == sorted({one.step for one in reports})
+    assert all(0 < one.data_seconds < one.step_seconds for one in reports)
+    assert all(one.images_per_second == pytest.approx(32 / one.step_seconds) for one in reports)
 
 
 def test_workers_do_not_move_a_bit(images, trained, tmp_path):
-    backbone = train("aa_resnet18", images, RECIPE, CPU, tmp_path / "s", workers=2)
+    backbone = run("aa_resnet18", images, RECIPE, tmp_path / "s", workers=2)
     assert weights(backbone) == trained[0]
 
 
 def test_another_seed_is_another_training(images, trained, tmp_path):
-    backbone = train("aa_resnet18", images, replace(RECIPE, seed=6), CPU, tmp_path / "s")
+    backbone = run("aa_resnet18", images, replace(RECIPE, seed=6), tmp_path / "s")
     assert weights(backbone) != trained[0]
 
 
-@pytest.mark.parametrize("stop_after", [1, 7, 13])
-def test_stopped_after_any_step_it_goes_on_to_the_same_weights(
-    images, trained, tmp_path, stop_after
-):
-    first = Training("aa_resnet18", images, RECIPE, CPU)
-    for batch, labels in first.batches(workers=0):
-        first.learn(batch, labels)
-        if first.step == stop_after:
-            break
-    first.save(tmp_path / "state")
-    backbone = train("aa_resnet18", images, RECIPE, CPU, tmp_path / "state")
+@pytest.mark.parametrize("steps", [1, 7, 13])
+def test_stopped_after_any_step_it_goes_on_to_the_same_weights(images, trained, tmp_path, steps):
+    first = begin("aa_resnet18", images, RECIPE)
+    stop_after(first, steps)
+    first.save(Snapshots(tmp_path / "state"))
+    backbone = run("aa_resnet18", images, RECIPE, tmp_path / "state")
     assert weights(backbone) == trained[0]
 
 
 @pytest.mark.parametrize("change", [{"epochs": 3}, {"augment": "crop"}])
 def test_a_state_of_another_training_is_not_taken_up(images, tmp_path, change):
-    other = Training("aa_resnet18", images, replace(RECIPE, **change), CPU)
-    other.save(tmp_path / "state")
-    assert not Training("aa_resnet18", images, RECIPE, CPU).resume(tmp_path / "state")
+    other = begin("aa_resnet18", images, replace(RECIPE, **change))
+    other.save(Snapshots(tmp_path / "state"))
+    assert not begin("aa_resnet18", images, RECIPE).resume(Snapshots(tmp_path / "state"))
 
 
 def test_a_killed_process_goes_on_to_the_same_weights(miniature, trained, tmp_path):
@@ -102,10 +116,15 @@ import sys, torch
 sys.path.insert(0, {str(PROJECT)!r})
 from pathlib import Path
 from episodes.loader import LabelledImages
-from fewshot.training import Recipe, train
+from fewshot.training.loop import train
+from fewshot.training.processes import Place
+from fewshot.training.recipe import Recipe
+from fewshot.training.snapshots import Snapshots
+from fewshot.training.supervised import prepare
 images = LabelledImages({str(miniature)!r}, "cu_birds", "train", 32)
 torch.set_num_threads({torch.get_num_threads()})
-train("aa_resnet18", images, {RECIPE!r}, torch.device("cpu"), Path({str(tmp_path / "state")!r}))
+training = prepare("aa_resnet18", [images], {RECIPE!r}, Place(torch.device("cpu")))
+train(training, Snapshots(Path({str(tmp_path / "state")!r})), save_every=0)
 """
     process = subprocess.Popen([sys.executable, "-c", code])
     deadline = time.monotonic() + 120
@@ -114,19 +133,19 @@ train("aa_resnet18", images, {RECIPE!r}, torch.device("cpu"), Path({str(tmp_path
     os.kill(process.pid, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     images = LabelledImages(miniature, "cu_birds", "train", 32)
-    backbone = train("aa_resnet18", images, RECIPE, CPU, tmp_path / "state")
+    backbone = run("aa_resnet18", images, RECIPE, tmp_path / "state")
     assert weights(backbone) == trained[0]
 
 
 def test_each_pass_shows_every_image_once_but_for_the_last_short_batch(images):
-    training = Training("resnet18", images, replace(RECIPE, augment="none"), CPU)
+    training = begin("resnet18", images, replace(RECIPE, augment="none"))
     size, steps = RECIPE.batch_size, training.steps_per_epoch
     order = images.order(RECIPE.seed, epoch=0)
     assert sorted(order) == list(range(len(images)))
     expected = images.labels(order[: size * steps])
     found = []
-    for _, labels in training.batches(workers=0):
-        found.append(labels)
+    for (batch,) in training.batches(workers=0):
+        found.append(batch.labels)
         training.step += 1
         if training.step == steps:
             break
@@ -134,8 +153,8 @@ def test_each_pass_shows_every_image_once_but_for_the_last_short_batch(images):
 
 
 def test_half_of_the_images_are_mirrored_and_the_rest_left_alone(images):
-    plain = next(Training("resnet18", images, replace(RECIPE, augment="none"), CPU).batches(0))[0]
-    drawn = next(Training("resnet18", images, RECIPE, CPU).batches(0))[0]
+    plain = next(begin("resnet18", images, replace(RECIPE, augment="none")).batches(0))[0].images
+    drawn = next(begin("resnet18", images, RECIPE).batches(0))[0].images
     same = [torch.equal(a, b) for a, b in zip(plain, drawn, strict=True)]
     mirrored = [torch.equal(a.flip(2), b) for a, b in zip(plain, drawn, strict=True)]
     assert all(s or m for s, m in zip(same, mirrored, strict=True))
@@ -144,22 +163,19 @@ def test_half_of_the_images_are_mirrored_and_the_rest_left_alone(images):
 
 def test_an_augmented_training_goes_on_to_the_same_weights(images, tmp_path):
     recipe = replace(RECIPE, epochs=1, augment="crop")
-    whole = train("resnet18", images, recipe, CPU, tmp_path / "whole")
-    first = Training("resnet18", images, recipe, CPU)
-    for batch, labels in first.batches(workers=0):
-        first.learn(batch, labels)
-        if first.step == 2:
-            break
-    first.save(tmp_path / "state")
-    resumed = train("resnet18", images, recipe, CPU, tmp_path / "state", workers=2)
+    whole = run("resnet18", images, recipe, tmp_path / "whole")
+    first = begin("resnet18", images, recipe)
+    stop_after(first, 2)
+    first.save(Snapshots(tmp_path / "state"))
+    resumed = run("resnet18", images, recipe, tmp_path / "state", workers=2)
     assert weights(resumed) == weights(whole)
-    plain = train("resnet18", images, replace(recipe, augment="none"), CPU, tmp_path / "plain")
+    plain = run("resnet18", images, replace(recipe, augment="none"), tmp_path / "plain")
     assert weights(plain) != weights(whole)
 
 
 def test_an_unknown_augmentation_is_refused(images):
     with pytest.raises(InputError, match="unknown augmentation 'crops'"):
-        Training("resnet18", images, replace(RECIPE, augment="crops"), CPU)
+        begin("resnet18", images, replace(RECIPE, augment="crops"))
 
 
 def test_the_rate_rises_in_a_line_and_falls_along_a_cosine():
@@ -173,12 +189,12 @@ def test_the_rate_rises_in_a_line_and_falls_along_a_cosine():
 def test_one_step_is_sgd_with_momentum_and_decay(images):
     """Against the update written out, over two steps."""
     recipe = replace(RECIPE, augment="none")
-    training = Training("resnet18", images, recipe, CPU)
-    parameter = training.backbone.network.fc.weight
+    training = begin("resnet18", images, recipe)
+    parameter = training.objective.backbone.network.fc.weight
     batches = training.batches(workers=0)
     expected, velocity = parameter.detach().clone(), torch.zeros_like(parameter)
     for step in range(2):
-        training.learn(*next(batches))
+        training.learn(next(batches))
         gradient = parameter.grad + recipe.weight_decay * expected
         velocity = 0.9 * velocity + gradient
         expected = expected - recipe.rate(step, training.total) * velocity
@@ -187,23 +203,23 @@ def test_one_step_is_sgd_with_momentum_and_decay(images):
 
 def test_a_loss_that_is_not_finite_stops_and_says_the_step(images, tmp_path):
     with pytest.raises(InputError, match=r"not finite at step \d+.*Lower --learning-rate"):
-        train("resnet18", images, replace(RECIPE, learning_rate=1e30), CPU, tmp_path / "state")
+        run("resnet18", images, replace(RECIPE, learning_rate=1e30), tmp_path / "state")
 
 
 def test_a_batch_larger_than_the_data(images):
     with pytest.raises(InputError, match=r"a batch of 9999 is larger than the \d+ images"):
-        Training("resnet18", images, replace(RECIPE, batch_size=9999), CPU)
+        begin("resnet18", images, replace(RECIPE, batch_size=9999))
 
 
 def test_a_damaged_state_says_what_to_do(images, tmp_path):
     (tmp_path / "state").write_bytes(b"nonsense")
     with pytest.raises(InputError, match="Remove it to train from the start"):
-        Training("resnet18", images, RECIPE, CPU).resume(tmp_path / "state")
+        begin("resnet18", images, RECIPE).resume(Snapshots(tmp_path / "state"))
 
 
 def test_a_foreign_state_is_not_taken_up(images, tmp_path):
     save_tensors(tmp_path / "state", {"x": torch.zeros(1)}, {})
-    assert not Training("resnet18", images, RECIPE, CPU).resume(tmp_path / "state")
+    assert not begin("resnet18", images, RECIPE).resume(Snapshots(tmp_path / "state"))
 
 
 def test_only_files_of_train_classes_are_opened(images, monkeypatch, tmp_path):
@@ -213,6 +229,6 @@ def test_only_files_of_train_classes_are_opened(images, monkeypatch, tmp_path):
         Path, "open", lambda self, *a, **k: (opened.add(self.name), original(self, *a, **k))[1]
     )
     recipe = replace(RECIPE, epochs=1)
-    train("resnet18", images, recipe, CPU, tmp_path / "state")
+    run("resnet18", images, recipe, tmp_path / "state")
     records = {int(name.split(".")[0]) for name in opened if name.endswith(".tfrecords")}
     assert records <= set(range(len(images.class_names)))

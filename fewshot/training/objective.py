@@ -1,0 +1,81 @@
+"""What a training minimises: a module whose forward pass gives the loss of a batch.
+
+An objective holds all that learns, so that wrapping and compiling it covers every method. This
+one, cross-entropy, is the base of the others: on one source it is plain supervised training, on
+several the multi-domain network (MDL), whose linear heads are the parts of one classifier.
+"""
+
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fewshot.backbones import Backbone
+
+
+class Objective(nn.Module):
+    """Cross-entropy over the classes of each source, summed over the sources.
+
+    Args:
+        backbone: whose classifier has the classes of all sources, one source after the other.
+        classes: how many each source has.
+        label_smoothing: share of the target that is spread over all classes.
+    """
+
+    name = "supervised"
+    skips_parameters = False
+    """Whether some parameters have no gradient at some steps."""
+
+    def __init__(
+        self, backbone: Backbone, classes: Sequence[int], label_smoothing: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.backbone, self.label_smoothing = backbone, label_smoothing
+        bounds = [0, *accumulate(classes)]
+        self.classes = [slice(*pair) for pair in pairwise(bounds)]
+
+    def forward(self, images: Tensor, labels: Tensor, sizes: Sequence[int]) -> Tensor:
+        """The loss of a batch.
+
+        Args:
+            images: [n, 3, S, S], the images of one source after those of the other.
+            labels: int64 [n] in their source, or float [n, classes] where images are mixed.
+            sizes: images of each source; their sum is n.
+        """
+        return self.cross_entropy(self.backbone(images), labels, sizes)
+
+    def cross_entropy(self, scores: Tensor, labels: Tensor, sizes: Sequence[int]) -> Tensor:
+        """Of the classes of each image's own source, averaged in it, summed over sources."""
+        terms = [
+            functional.cross_entropy(own.float(), target, label_smoothing=self.label_smoothing)
+            for own, target in zip(
+                self.per_source(scores, sizes), labels.split(list(sizes)), strict=True
+            )
+        ]
+        return torch.stack(terms).sum() if len(terms) > 1 else terms[0]
+
+    def per_source(self, scores: Tensor, sizes: Sequence[int]) -> list[Tensor]:
+        """The scores [n_d, classes_d] of each source's images for its own classes."""
+        rows = scores.split(list(sizes))
+        return [own[:, classes] for own, classes in zip(rows, self.classes, strict=True)]
+
+    def advance(self, step: int) -> None:
+        """Told of every step before it is taken, for what changes with time."""
+
+    def companions(self) -> list[tuple[torch.optim.Optimizer, float]]:
+        """Optimisers of what learns beside the backbone, each with its highest rate."""
+        return []
+
+    def facts(self) -> list[object]:
+        """What beside backbone, recipe and images decides the weights, as JSON keeps it."""
+        return [self.name]
+
+
+def accuracy_parts(
+    backbone: Backbone, images: Tensor, labels: Tensor, classes: slice
+) -> tuple[int, int]:
+    """Images whose best score is their own class's, and images in all."""
+    best = backbone(images)[:, classes].argmax(dim=1)
+    return int((best == labels).sum()), len(labels)
