@@ -22,6 +22,7 @@ COMMANDS: dict[str, str] = {
     "evaluate": "train or load backbones, evaluate heads, print the table (the default)",
     "convert": "make records from raw downloads, extracted or not",
     "data": "say what there is of every source, and where its raw data come from",
+    "train": "train backbones: one per source, or one for all; on one process or many",
     "check": "audit a folder of records: every fault of every source in one pass",
     "describe": "say what an evaluation will cost before it runs",
     "plan": "write the episodes of an evaluation to a file, with their hash",
@@ -103,7 +104,7 @@ def parse_command(arguments: list[str]) -> tuple[ModuleType, Any]:
     module = import_module(f"commands.{name.replace('-', '_')}")
     prog = f"{PROGRAM} {name}" if named else PROGRAM
     flags = arguments[1:] if named else arguments
-    if name == "evaluate":
+    if hasattr(module, "parse"):
         return module, module.parse(flags, prog)
     return module, tyro.cli(module.Command, prog=prog, args=flags)
 

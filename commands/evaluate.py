@@ -1,6 +1,8 @@
 """The main job: backbones trained or loaded, heads evaluated, one table."""
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -18,11 +20,12 @@ from rich.progress import (
 
 from fewshot.cost import announcement
 from fewshot.experiment import Experiment, parse_experiment
+from fewshot.listener import Listener
 
 SECONDS_BETWEEN_LINES = 10.0
 
 if TYPE_CHECKING:
-    from fewshot.run import Progress as Follow
+    from fewshot.listener import Progress as Follow
 
 
 def default_config(experiment: Experiment) -> Path | None:
@@ -46,9 +49,19 @@ def run(command: Experiment, console: Console) -> int:
     """Carry out the experiment; the table goes to `console`, progress to the error stream."""
     console.print(announcement(command), highlight=False, soft_wrap=True, markup=False)
     from fewshot.results import render_console
-    from fewshot.run import Listener, carry_out  # after the first line: PyTorch takes seconds
+    from fewshot.run import carry_out  # after the first line: PyTorch takes seconds
 
-    errors = Console(stderr=True)
+    with show_progress(Console(stderr=True)) as listener:
+        outcome = carry_out(command, listener)
+    console.print(render_console(outcome.table, console, outcome.title, outcome.notes))
+    last = f"\nRun folder: {outcome.folder}"
+    console.print(last, highlight=False, soft_wrap=True, markup=False)
+    return 0
+
+
+@contextmanager
+def show_progress(errors: Console) -> Iterator[Listener]:
+    """A listener that draws bars on a terminal, and prints lines elsewhere."""
     with Progress(
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=14),
@@ -60,11 +73,7 @@ def run(command: Experiment, console: Console) -> int:
         disable=not errors.is_terminal,
     ) as display:
         progress = draw_bars(display) if errors.is_terminal else print_lines(errors)
-        outcome = carry_out(command, Listener(partial(errors.print, markup=False), progress))
-    console.print(render_console(outcome.table, console, outcome.title, outcome.notes))
-    last = f"\nRun folder: {outcome.folder}"
-    console.print(last, highlight=False, soft_wrap=True, markup=False)
-    return 0
+        yield Listener(partial(errors.print, markup=False), progress)
 
 
 def draw_bars(display: Progress) -> "Follow":

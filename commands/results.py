@@ -204,8 +204,8 @@ def rerun(command: Rerun, console: Console) -> int:
     if command.out.resolve() == stored.path.parent.resolve():
         raise InputError("is the folder of the run itself.", command.out, "Choose another --out.")
     from commands.evaluate import print_lines
+    from fewshot.listener import Listener
     from fewshot.repeat import repeat
-    from fewshot.run import Listener
 
     errors = Console(stderr=True)
     listener = Listener(lambda text: errors.print(text, markup=False), print_lines(errors))

@@ -100,6 +100,10 @@ def _randaugment(size: int) -> v2.Transform:
     return _crop(size, v2.RandAugment(num_ops=2, magnitude=9, interpolation=smooth))
 
 
+def _augmix(size: int) -> v2.Transform:
+    return _crop(size, v2.AugMix(interpolation=InterpolationMode.BILINEAR))
+
+
 def _sur(size: int) -> v2.Transform:
     if size <= SUR_PAD:
         raise InputError(
@@ -172,13 +176,15 @@ AUGMENTATIONS = {
     "crop": AugmentationRecipe(_crop, full_size=True),
     "jitter": AugmentationRecipe(_jitter, full_size=True),
     "randaugment": AugmentationRecipe(_randaugment, full_size=True),
+    "augmix": AugmentationRecipe(_augmix, full_size=True),
     "sur": AugmentationRecipe(_sur, full_size=False),
 }
 """Augmentations by name.
 
 `flip` mirrors half of the images. `crop` is torchvision's random resized crop of the stored image
 (8 to 100 % of its area, low-passed where it is reduced) and a flip; `jitter` adds brightness,
-contrast and saturation times 0.6 to 1.4, `randaugment` two random operations of strength 9 of 30.
+contrast and saturation times 0.6 to 1.4, `randaugment` two random operations of strength 9 of 30,
+`augmix` a blend of the image with three chains of operations of strength 3 of 10.
 `sur` is that of SUR, URL and FLUTE (facts on heads, section 4): colours, then a crop of the image
 padded with 8 reflected pixels, no flip. Their change of brightness, at most 1/2000 of the range,
 is left out.

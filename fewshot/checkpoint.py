@@ -6,6 +6,7 @@ metadata. Nothing is unpickled.
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -39,6 +40,12 @@ class Card:
         git_commit: of the code that trained it, if known.
         versions: of the packages that trained it.
         weights: hash of the weights, 16 hexadecimal digits.
+        method: how it was trained: supervised, multi_domain, …, or "imported".
+        seen: what training and pre-training have seen, as "source:split"; empty means
+            `source` and `split` alone.
+        outputs: rows of the classifier where they are not `classes`; of imported weights.
+        metrics: what was measured when the weights were kept.
+        origin: where imported weights come from.
     """
 
     backbone: str
@@ -54,6 +61,21 @@ class Card:
     git_commit: str | None = None
     versions: Mapping[str, str | None] = field(default_factory=dict)
     weights: str = ""
+    method: str = "supervised"
+    seen: tuple[str, ...] = ()
+    outputs: int | None = None
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    origin: str = ""
+
+    @property
+    def classes_hash(self) -> str:
+        """Sixteen hexadecimal digits of the names of the classes, in order."""
+        return hashlib.sha256("\n".join(self.classes).encode()).hexdigest()[:16]
+
+    @property
+    def seen_splits(self) -> tuple[str, ...]:
+        """What training and pre-training have seen, as "source:split"."""
+        return self.seen or (f"{self.source}:{self.split}",)
 
 
 def hash_weights(weights: Mapping[str, Tensor]) -> str:
@@ -76,6 +98,8 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
     try:
         with replacing(path) as temporary:
             temporary.write_bytes(save(plain, dict(metadata)))
+            with temporary.open("rb") as written:
+                os.fsync(written.fileno())  # on the disk before it takes the old one's place
     except (OSError, SafetensorError) as error:
         what = "the disk is full." if is_disk_full(error) else f"cannot be written ({error})."
         remedy = "Free some space and run the same command again, or choose another --output."
@@ -124,7 +148,8 @@ def read_card(metadata: Mapping[str, str], path: Path) -> Card:
         content = json.loads(metadata[CARD])
         known = {entry.name for entry in fields(Card)}
         content = {name: value for name, value in content.items() if name in known}
-        return Card(**content | {"classes": tuple(content["classes"])})
+        lists = {name: tuple(content.get(name, ())) for name in ("classes", "seen")}
+        return Card(**content | {"classes": content["classes"]} | lists)
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise InputError("has no card that says what it is.", path, NOT_OURS) from error
 
@@ -150,6 +175,7 @@ def load_checkpoint(path: Path, backbone: str) -> tuple[Backbone, Card]:
         )
     if hash_weights(weights) != card.weights:
         raise InputError("its weights differ from its card: it is damaged.", path, NOT_OURS)
-    built = build_backbone(backbone, classes=len(card.classes), seed=0)
+    outputs = len(card.classes) if card.outputs is None else card.outputs
+    built = build_backbone(backbone, classes=outputs, seed=0)
     built.load(weights)
     return built, card

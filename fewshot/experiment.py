@@ -5,7 +5,7 @@ Imports no torch, so that the command line answers at once.
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -167,8 +167,12 @@ def short_hash(content: object) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:8]
 
 
-def read_config(path: Path) -> list[str]:
+def read_config(path: Path, known: Collection[str] | None = None) -> list[str]:
     """A YAML configuration file as command-line arguments.
+
+    Args:
+        path: of the file.
+        known: names of settings; those of an experiment when not given.
 
     Raises:
         InputError: the file is missing, is not a flat YAML mapping, or has an unknown key.
@@ -181,20 +185,23 @@ def read_config(path: Path) -> list[str]:
         raise InputError(f"is not YAML: {' '.join(str(error).split())}.", path) from error
     if not isinstance(content, dict):
         raise InputError("is not a mapping of settings to values.", path)
-    return as_arguments(content, path)
+    return as_arguments(content, path, known)
 
 
-def as_arguments(content: Mapping[str, Any], where: Path) -> list[str]:
+def as_arguments(
+    content: Mapping[str, Any], where: Path, known: Collection[str] | None = None
+) -> list[str]:
     """Settings as command-line arguments.
 
     Args:
         content: the settings.
         where: what a fault is reported of.
+        known: names of settings; those of an experiment when not given.
 
     Raises:
         InputError: a key is unknown, or a value is a mapping.
     """
-    known = {field.name for field in fields(Experiment)} - {"config"}
+    known = known or {field.name for field in fields(Experiment)} - {"config"}
     arguments: list[str] = []
     for key, value in content.items():
         name = str(key).replace("-", "_")
@@ -203,7 +210,9 @@ def as_arguments(content: Mapping[str, Any], where: Path) -> list[str]:
             raise InputError(fault.what, where, fault.remedy)
         if isinstance(value, dict):
             raise InputError(f"'{key}' holds a mapping, but settings are flat.", where)
-        if value is not None:
+        if isinstance(value, bool):
+            arguments.append(flag(name) if value else flag(f"no_{name}"))
+        elif value is not None:
             values = value if isinstance(value, list) else [value]
             arguments += [flag(name), *map(str, values)]
     return arguments

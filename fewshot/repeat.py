@@ -11,10 +11,11 @@ import tyro
 from episodes.faults import InputError
 from fewshot.checkpoint import load_checkpoint
 from fewshot.experiment import Experiment, as_arguments
+from fewshot.listener import Listener
 from fewshot.results import EpisodeRow, RowStore, Run
 from fewshot.results.collection import StoredRun
 from fewshot.results.file import ROWS_FILE
-from fewshot.run import Listener, carry_out
+from fewshot.run import carry_out
 
 
 @dataclass(frozen=True)

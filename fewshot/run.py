@@ -6,11 +6,11 @@ on where it was stopped, and computes nothing twice.
 
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 import yaml
@@ -27,6 +27,7 @@ from fewshot.evaluation import Entry, Evaluation, distinct_names, line_up
 from fewshot.experiment import Experiment, short_hash
 from fewshot.heads import build_head
 from fewshot.ingredients import collect_ingredients, fingerprint
+from fewshot.listener import Listener
 from fewshot.results import RowStore, Table, build_table, collect, write_tables
 from fewshot.results.file import ROWS_FILE
 from fewshot.sources import find_records, open_sources
@@ -40,26 +41,6 @@ from fewshot.training.supervised import prepare
 PUBLISHED_EPISODES = 600
 CONFIG_FILE = "config.yaml"
 STATE_FILE = "training.safetensors"
-
-
-class Progress(Protocol):
-    """Told how far a piece of work is."""
-
-    def __call__(self, work: str, done: int, total: int, note: str) -> None: ...
-
-
-@dataclass(frozen=True)
-class Listener:
-    """Who is told how far a run is.
-
-    Attributes:
-        say: gets a sentence worth keeping.
-        progress: gets the name of a piece of work, how much is done, how much there is, and a
-            note; the first call announces the piece, the last has both numbers equal.
-    """
-
-    say: Callable[[str], None] = lambda sentence: None
-    progress: Progress = lambda work, done, total, note: None
 
 
 @dataclass(frozen=True)

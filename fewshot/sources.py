@@ -11,13 +11,16 @@ from episodes.protocol import find_protocol
 from episodes.reader import PlannedReader
 from episodes.source import find_layout, find_spec
 from fewshot.experiment import Experiment
+from fewshot.training.settings import Settings
 
 
-def find_records(experiment: Experiment, progress: Callable[[int, int], None]) -> tuple[Path, str]:
+def find_records(
+    experiment: Experiment | Settings, progress: Callable[[int, int], None]
+) -> tuple[Path, str]:
     """The records folder and what a table calls it; the miniature is drawn on first use.
 
     Args:
-        experiment: says where the records are.
+        experiment: says where the records are, and whose splits are obeyed.
         progress: called with class files drawn and in all.
 
     Raises:

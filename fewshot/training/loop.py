@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -50,7 +51,7 @@ class Score:
     """
 
     value: float
-    metrics: Mapping[str, object]
+    metrics: Mapping[str, Any]
 
 
 @dataclass(frozen=True)

@@ -71,11 +71,3 @@ class Objective(nn.Module):
     def facts(self) -> list[object]:
         """What beside backbone, recipe and images decides the weights, as JSON keeps it."""
         return [self.name]
-
-
-def accuracy_parts(
-    backbone: Backbone, images: Tensor, labels: Tensor, classes: slice
-) -> tuple[int, int]:
-    """Images whose best score is their own class's, and images in all."""
-    best = backbone(images)[:, classes].argmax(dim=1)
-    return int((best == labels).sum()), len(labels)

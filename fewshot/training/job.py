@@ -1,0 +1,309 @@
+"""One training from its settings to its checkpoint, in a folder; resumable, by any processes."""
+
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+from episodes.faults import InputError
+from episodes.loader import LabelledImages
+from episodes.protocol import find_protocol
+from episodes.reader import EpisodeReader
+from fewshot.backbones import Backbone
+from fewshot.checkpoint import Card, load_checkpoint, load_tensors, read_card, save_checkpoint
+from fewshot.devices import choose_workers, describe_device
+from fewshot.listener import Listener
+from fewshot.results import collect
+from fewshot.sources import find_records
+from fewshot.training.distillation import Distillation, SelfDistillation, Teaching
+from fewshot.training.journal import Journal
+from fewshot.training.loop import Observer, Score, Training, train
+from fewshot.training.meter import Report
+from fewshot.training.objective import Objective
+from fewshot.training.processes import Place
+from fewshot.training.recipe import Recipe
+from fewshot.training.settings import Settings
+from fewshot.training.snapshots import Snapshots
+from fewshot.training.supervised import MakeObjective, prepare
+from fewshot.training.validation import Validation
+
+SUFFIX = ".safetensors"
+
+
+@dataclass(frozen=True)
+class Files:
+    """The files of one training.
+
+    Attributes:
+        folder: where they are.
+        name: of the training.
+    """
+
+    folder: Path
+    name: str
+
+    @property
+    def final(self) -> Path:
+        """The finished backbone: the best, or the last."""
+        return self.folder / f"{self.name}{SUFFIX}"
+
+    @property
+    def best(self) -> Path:
+        """The best so far, while it trains."""
+        return self.folder / f"{self.name}.best{SUFFIX}"
+
+    @property
+    def last(self) -> Path:
+        """The weights of the last step, where they are not the best."""
+        return self.folder / f"{self.name}.last{SUFFIX}"
+
+    @property
+    def state(self) -> Snapshots:
+        """What an interrupted training goes on from."""
+        return Snapshots(self.folder / f"{self.name}.training{SUFFIX}")
+
+    @property
+    def journal(self) -> Path:
+        """One JSON object a line."""
+        return self.folder / f"{self.name}.jsonl"
+
+
+class Job:
+    """A training with all that it reads.
+
+    Args:
+        settings: of the training.
+        place: where this process works.
+        listener: told how far the drawing of the miniature is.
+
+    Raises:
+        InputError: a setting or a file is wrong.
+    """
+
+    def __init__(self, settings: Settings, place: Place, listener: Listener) -> None:
+        self.settings, self.place, self.listener = settings, place, listener
+        self.recipe = settings.recipe
+        drawn = partial(listener.progress, "draw the miniature", note="class files")
+        if place.first:
+            find_records(settings, drawn)
+        place.same(0, "nothing")  # the others find what the first has drawn
+        records, self.benchmark = find_records(settings, lambda done, total: None)
+        size, rule, packs = settings.image_size, settings.image_rule, settings.packs
+        everything = [
+            LabelledImages(records, source, "train", size, rule, packs)
+            for source in settings.train_sources
+        ]
+        for images in everything:
+            if place.first and (reason := images.reader.unpacked_because):
+                listener.say(f"records are read instead of a pack: {reason}")
+        self.images, self.held_out = everything, []
+        if self.recipe.held_out:
+            pairs = [one.hold_out(self.recipe.held_out, self.recipe.seed) for one in everything]
+            self.images, self.held_out = [one for one, _ in pairs], [one for _, one in pairs]
+        self.episodes = []
+        if self.recipe.select == "few_shot":
+            self.episodes = [
+                EpisodeReader(
+                    records, source, "valid", settings.protocol, self.recipe.seed, size, rule, packs
+                )
+                for source in settings.validation_sources or settings.train_sources
+            ]
+
+    @property
+    def source(self) -> str:
+        """The sources, joined by a plus sign."""
+        return "+".join(one.reader.spec.name for one in self.images)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes by label; of several sources, each behind its source's name."""
+        if len(self.images) == 1:
+            return self.images[0].class_names
+        return tuple(
+            f"{one.reader.spec.name}/{name}" for one in self.images for name in one.class_names
+        )
+
+    def begin(self) -> Training:
+        """The training at its beginning.
+
+        Raises:
+            InputError: the recipe does not fit the data, or a teacher does not fit.
+        """
+        settings = self.settings
+        return prepare(settings.backbone, self.images, self.recipe, self.place, self._objective())
+
+    def _objective(self) -> MakeObjective:
+        settings = self.settings
+        if not settings.teachers:
+            return Objective
+        pairs = [
+            load_teacher(path, images, settings.image_size)
+            for path, images in zip(settings.teachers, self.images, strict=True)
+        ]
+        teaching = Teaching(
+            tuple(teacher for teacher, _ in pairs),
+            tuple(card.weights for _, card in pairs),
+            settings.temperature,
+        )
+        if settings.method == "self_distillation":
+            if (name := teaching.teachers[0].name) != settings.backbone:
+                raise InputError(
+                    f"is a {name}, not a {settings.backbone}.",
+                    settings.teachers[0],
+                    "Born again means a teacher of the same kind.",
+                )
+            return partial(SelfDistillation, teaching=teaching, weight=settings.teacher_weight)
+        part = self.recipe.parts(len(self.images))[0]
+        steps = self.recipe.steps or self.recipe.epochs * (len(self.images[0]) // part)
+        return partial(
+            Distillation,
+            teaching=teaching,
+            weights=settings.teacher_weights or (1.0,) * len(pairs),
+            steps=settings.teacher_steps or (steps,) * len(pairs),
+            seed=self.recipe.seed,
+        )
+
+    # ---- from beginning to end ---------------------------------------------------------------
+
+    def carry_out(self, folder: Path) -> Path:
+        """Train, or go on, or find that it is done.
+
+        Returns:
+            The checkpoint.
+
+        Raises:
+            InputError: a file is wrong, or the folder holds another training of this name.
+        """
+        settings, place, files = self.settings, self.place, Files(folder, self.settings.name)
+        if files.final.exists():
+            self._refuse_other(files.final)
+            if place.first:
+                self.listener.say(f"{settings.name} is trained already: {files.final}")
+            return files.final
+        training = self.begin()
+        if training.resume(files.state, self.listener.say if place.first else _silent):
+            if place.first:
+                self.listener.say(f"{settings.name}: going on from step {training.step:,}.")
+        elif files.state.newest.exists():
+            raise InputError(
+                "is of a training with other settings.",
+                files.state.newest,
+                "Choose another --output, or remove it to train from the start.",
+            )
+        workers = choose_workers(settings.workers, place.device)
+        observer = Observer()
+        journal = None
+        if place.first:
+            board = folder / "tensorboard" / settings.name if settings.tensorboard else None
+            journal = Journal(files.journal, training.step, board)
+            observer = Observer(
+                report=partial(self._report, journal),
+                say=self.listener.say,
+                validated=partial(self._validated, journal),
+                keep=partial(self._keep, files.best),
+            )
+        if self.recipe.validates:
+            validate = Validation(self.episodes, self.held_out, self.recipe, place, workers)
+            observer = Observer(
+                observer.report, observer.say, validate, observer.validated, observer.keep
+            )
+        trace = folder / "trace.json" if settings.profile else None
+        backbone = train(training, files.state, workers, observer, profile=trace)
+        if place.first:
+            self._finish(files, training, backbone)
+            journal.close() if journal else None
+        place.same(training.step, "the last step")  # the others wait until it is written
+        return files.final
+
+    def _finish(self, files: Files, training: Training, backbone: Backbone) -> None:
+        if self.recipe.select == "last":
+            save_checkpoint(files.final, backbone, self.card({"step": training.step}))
+        else:
+            save_checkpoint(files.last, backbone, self.card({"step": training.step}))
+            files.best.replace(files.final)
+        files.best.unlink(missing_ok=True)
+        files.state.remove()
+        self.listener.say(f"trained {self.settings.name}: {files.final}")
+
+    def _report(self, journal: Journal, report: Report) -> None:
+        journal.report(report)
+        gpu = f", GPU {report.gpu_utilisation} %" if report.gpu_utilisation is not None else ""
+        note = (
+            f"steps, loss {report.loss:.3f}, {report.images_per_second:,.0f} images/s, "
+            f"waiting {report.data_share:.0%}{gpu}"
+        )
+        self.listener.progress(f"train {self.settings.name}", report.step, report.total, note)
+
+    def _validated(self, journal: Journal, score: Score, step: int) -> None:
+        journal.score(score, step)
+        self.listener.say(f"{self.settings.name} step {step:,}: {describe_score(score)}")
+
+    def _keep(self, path: Path, backbone: Backbone, score: Score, step: int) -> None:
+        save_checkpoint(path, backbone, self.card({"step": step, **score.metrics}))
+
+    def card(self, metrics: dict[str, object]) -> Card:
+        """What the checkpoint says of itself."""
+        provenance = collect(describe_device(self.place.device))
+        return Card(
+            backbone=self.settings.backbone,
+            records=self.benchmark,
+            source=self.source,
+            split="train",
+            classes=self.classes,
+            image_size=self.settings.image_size,
+            image_rule=self.images[0].reader.rule,
+            protocol=find_protocol(self.settings.protocol).name,
+            seed=self.recipe.seed,
+            training=asdict(self.recipe),
+            git_commit=(provenance["git"] or {}).get("commit"),
+            versions=provenance["versions"],
+            method=self.settings.method,
+            seen=tuple(f"{one.reader.spec.name}:train" for one in self.images),
+            metrics=metrics,
+        )
+
+    def _refuse_other(self, path: Path) -> None:
+        card = read_card(load_tensors(path)[1], path)
+        found = (card.backbone, card.source, card.image_size, card.image_rule, card.method)
+        own = self.card({})
+        wanted = (own.backbone, own.source, own.image_size, own.image_rule, own.method)
+        if found != wanted or Recipe.of(card.training) != self.recipe:
+            remedy = "Choose another --output, or remove it to train again."
+            raise InputError("comes from a training with other settings.", path, remedy)
+
+
+def load_teacher(path: Path, images: LabelledImages, image_size: int) -> tuple[Backbone, Card]:
+    """A teacher of a source.
+
+    Raises:
+        InputError: the file is wrong, or it has learned other classes or another image size.
+    """
+    card = read_card(load_tensors(path)[1], path)
+    source = images.reader.spec.name
+    if card.classes != images.class_names:
+        raise InputError(
+            f"has learned {len(card.classes)} classes of {card.source}, not the "
+            f"{len(images.class_names)} train classes of {source}.",
+            path,
+            "Give the teachers in the order of --train-sources.",
+        )
+    if card.image_size != image_size:
+        raise InputError(
+            f"was trained at {card.image_size} pixels, not {image_size}.",
+            path,
+            f"Add --image-size {card.image_size}, or give another teacher.",
+        )
+    return load_checkpoint(path, card.backbone)
+
+
+def describe_score(score: Score) -> str:
+    """A validation in words, as percentages."""
+    words = []
+    for source, (mean, interval) in score.metrics["few_shot"].items():
+        words.append(f"{source} valid episodes {100 * mean:.2f} ± {100 * interval:.2f} %")
+    for source, top1 in score.metrics["held_out"].items():
+        words.append(f"{source} held-out top-1 {100 * top1:.2f} %")
+    return ", ".join(words)
+
+
+def _silent(sentence: str) -> None:
+    pass

@@ -1,0 +1,89 @@
+"""What is measured on the way: few-shot episodes of valid classes, top-1 on held-out images."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from episodes.loader import LabelledImages, load_batches
+from episodes.reader import EpisodeReader
+from fewshot.backbones import Backbone
+from fewshot.evaluation import Evaluation, line_up
+from fewshot.heads import build_head
+from fewshot.results.aggregate import mean_and_interval
+from fewshot.training.loop import Score
+from fewshot.training.processes import Place
+from fewshot.training.recipe import Recipe
+
+BATCH_SIZE = 64
+
+
+class Validation:
+    """Measures a backbone; every process takes a part of the episodes and images.
+
+    Args:
+        episodes: readers of the valid classes of some sources.
+        held_out: images of the train classes that are not trained on, of each source.
+        recipe: how many episodes, by which head, and what decides.
+        place: where this process computes.
+        workers: processes that read ahead.
+    """
+
+    def __init__(
+        self,
+        episodes: Sequence[EpisodeReader],
+        held_out: Sequence[LabelledImages],
+        recipe: Recipe,
+        place: Place,
+        workers: int = 0,
+    ) -> None:
+        self.episodes, self.held_out, self.recipe = episodes, held_out, recipe
+        self.place, self.workers = place, workers
+        self.head = build_head(recipe.validation_head)
+
+    def __call__(self, backbone: Backbone) -> Score:
+        """The mean over sources of what decides, and everything that was measured.
+
+        Raises:
+            InputError: an image cannot be read.
+        """
+        few_shot = {
+            reader.images.spec.name: self.few_shot(backbone, reader) for reader in self.episodes
+        }
+        top1 = self.top1(backbone) if self.held_out else {}
+        metrics: dict[str, object] = {"few_shot": few_shot, "held_out": top1}
+        if self.recipe.select == "held_out":
+            value = float(np.mean(list(top1.values())))
+        else:
+            value = float(np.mean([mean for mean, _ in few_shot.values()] or [0.0]))
+        return Score(value, metrics)
+
+    def few_shot(self, backbone: Backbone, reader: EpisodeReader) -> tuple[float, float]:
+        """Mean accuracy over the episodes of a source, and its 95 % interval."""
+        rank, ranks, count = self.place.rank, self.place.ranks, self.recipe.validation_episodes
+        entries = line_up([self.head], [backbone.name])
+        evaluation = Evaluation(reader, [backbone], entries, self.place.device, self.workers)
+        accuracies = torch.zeros(count, dtype=torch.float64)
+        for rows in evaluation.rows(count, lambda label, plan: plan.index % ranks != rank):
+            accuracies[rows[0].index] = rows[0].correct / rows[0].query_count
+        mean, interval = mean_and_interval(self.place.sum(accuracies).tolist())
+        return mean or 0.0, interval or 0.0
+
+    def top1(self, backbone: Backbone) -> dict[str, float]:
+        """Share of the held-out images of each source whose best score is their class's."""
+        device, first, found = self.place.device, 0, {}
+        for images in self.held_out:
+            classes = slice(first, first + len(images.class_names))
+            first = classes.stop
+            own = np.arange(self.place.rank, len(images), self.place.ranks)
+            labels = torch.from_numpy(images.labels(own))
+            batches = load_batches(images.reader, *images.locate(own), BATCH_SIZE, self.workers)
+            right = 0
+            with torch.inference_mode():
+                for pixels, target in zip(batches, labels.split(BATCH_SIZE), strict=True):
+                    here = pixels.to(device, memory_format=torch.channels_last)
+                    best = backbone(here)[:, classes].argmax(dim=1).cpu()
+                    right += int((best == target).sum())
+            total = self.place.sum(torch.tensor(float(right), dtype=torch.float64))
+            found[images.reader.spec.name] = float(total) / len(images)
+        return found
