@@ -75,6 +75,7 @@ def run(command: Command, console: Console) -> int:
     import torch
 
     from episodes.miniature.validation import draw_validation
+    from fewshot.devices import choose_device
     from fewshot.evaluation import distinct_names
     from fewshot.experiment import short_hash
     from fewshot.imagenet_c.corruptions import find_corruptions
@@ -82,7 +83,6 @@ def run(command: Command, console: Console) -> int:
     from fewshot.imagenet_c.folders import open_images
     from fewshot.imagenet_c.report import build_grid, draw_errors
     from fewshot.plots import ABSENT, can_plot, check_formats
-    from fewshot.run import choose_device
 
     check_formats(command.plots)
     device = choose_device(command.device)

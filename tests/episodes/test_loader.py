@@ -142,3 +142,28 @@ def test_reading_ahead_draws_nothing_from_the_global_generators(images, workers)
     list(load_batches(images.reader, *located, 8, workers))
     assert torch.equal(torch.get_rng_state(), before[0])
     assert np.random.get_state()[1].tolist() == before[1]
+
+
+@pytest.mark.parametrize("share", [0.05, 0.5])
+def test_held_out_images_are_a_share_of_every_class_and_of_no_other(miniature, share):
+    images = LabelledImages(miniature, "dtd", "train", 24)
+    kept, held = images.hold_out(share, seed=1)
+    assert len(kept) + len(held) == len(images)
+    everything = {pair for part in (kept, held) for pair in located(part)}
+    assert everything == located(images) and len(everything) == len(images)
+    assert kept.class_names == held.class_names == images.class_names
+    counts = np.bincount(held.labels(np.arange(len(held))), minlength=len(images.class_names))
+    sizes = images.reader.spec.images_in_split(images.reader.split)
+    assert counts.tolist() == [max(1, round(share * size)) for size in sizes]
+    again, other = images.hold_out(share, seed=1)[1], images.hold_out(share, seed=2)[1]
+    assert located(again) == located(held) != located(other)
+    assert sorted(kept.order(0, 0)) == list(range(len(kept)))
+
+
+def located(images):
+    return set(zip(*map(np.ndarray.tolist, images.locate(np.arange(len(images)))), strict=True))
+
+
+def test_a_share_that_cannot_be_held_out(miniature):
+    with pytest.raises(InputError, match="cannot be held out"):
+        LabelledImages(miniature, "dtd", "train", 24).hold_out(1.0, 0)
