@@ -27,6 +27,7 @@ COMMANDS: dict[str, str] = {
     "describe": "say what an evaluation will cost before it runs",
     "plan": "write the episodes of an evaluation to a file, with their hash",
     "table": "stored results as tables, alone or among the published ones",
+    "report": "one page with tables, figures and provenance of stored runs",
     "leaderboard": "check submissions and build a leaderboard from their files",
     "results": "list, show, repeat, export, import and merge stored runs",
     "imagenet-c": "measure what common corruptions do to a backbone's classifier",

@@ -185,13 +185,12 @@ def list_runs(command: Ls, console: Console) -> int:
 
 def show_run(command: Show, console: Console) -> int:
     """Print the paragraph."""
-    from fewshot.results import RowStore
     from fewshot.results.collection import find_run
+    from fewshot.results.frames import load_runs
     from fewshot.results.paragraph import write_paragraph
 
     stored = find_run(command.run, command.results)
-    with RowStore(stored.path, read_only=True) as store:
-        text = write_paragraph(stored.run, store.rows(stored.run.id))
+    text = write_paragraph(stored.run, load_runs([stored]).episodes)
     console.print(text, markup=False, highlight=False, soft_wrap=True)
     return 0
 

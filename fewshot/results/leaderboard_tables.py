@@ -26,8 +26,12 @@ def leaderboard_notes(board: Leaderboard, mark: str = "Bold") -> list[str]:
     looking = [e.method for e in board.entries[: board.ranked] if e.transductive]
     if looking:
         notes.append(f"{', '.join(looking)}: transductive, and ranked as on the official table.")
-    own = [e for e in board.entries if not e.references]
-    notes += [f"{e.method}: {e.backbone}; pre-training: {e.pretraining}." for e in own]
+    makings: dict[str, list[str]] = {}
+    for entry in board.entries:
+        if not entry.references:
+            made = f"{entry.backbone}; pre-training: {entry.pretraining}"
+            makings.setdefault(made, []).append(entry.method)
+    notes += [f"{', '.join(methods)}: {made}." for made, methods in makings.items()]
     counted = "A rank is the mean place of all that tie with the best of those left."
     return [*notes, counted, *table_notes(board.table, mark)]
 

@@ -7,20 +7,21 @@ what resolution, which classes the backbone has seen, how the interval is comput
 from collections.abc import Sequence
 from typing import Any
 
+import pandas as pd
+
 from episodes.plan import hash_of_hashes
 from fewshot.results.frames import pretraining
-from fewshot.results.rows import EpisodeRow
 from fewshot.results.store import Run
 
 UNKNOWN = "not recorded"
 
 
-def write_paragraph(run: Run, rows: Sequence[EpisodeRow]) -> str:
+def write_paragraph(run: Run, rows: pd.DataFrame) -> str:
     """The paragraph.
 
     Args:
         run: what is known of its making.
-        rows: its rows.
+        rows: its rows, of `Frames.episodes`.
     """
     call: dict[str, Any] = run.calls[-1] if run.calls else {}
     sentences = [
@@ -36,20 +37,17 @@ def write_paragraph(run: Run, rows: Sequence[EpisodeRow]) -> str:
     return " ".join(sentence for sentence in sentences if sentence)
 
 
-def plans_of(rows: Sequence[EpisodeRow]) -> dict[str, str]:
+def plans_of(rows: pd.DataFrame) -> dict[str, str]:
     """By source, the hash of the episodes evaluated: two runs that share it are paired."""
-    hashes: dict[str, dict[tuple[int, int], str]] = {}
-    for row in rows:
-        hashes.setdefault(row.source, {})[row.seed, row.index] = row.plan_hash
+    plans = rows.drop_duplicates(["source", "seed", "index"]).sort_values(["seed", "index"])
     return {
-        source: hash_of_hashes([found[key] for key in sorted(found)])
-        for source, found in hashes.items()
+        str(source): hash_of_hashes(found["plan"].tolist())
+        for source, found in plans.groupby("source", observed=True)
     }
 
 
-def _what(run: Run, call: dict[str, Any], rows: Sequence[EpisodeRow]) -> str:
-    heads = list(dict.fromkeys(row.head for row in rows))
-    sources = list(dict.fromkeys(row.source for row in rows))
+def _what(run: Run, call: dict[str, Any], rows: pd.DataFrame) -> str:
+    heads, sources = (list(map(str, rows[name].unique())) for name in ("head", "source"))
     rules = f"protocol {run.settings.get('protocol', UNKNOWN)}"
     if protocol := call.get("protocol"):
         name, version, digest = (protocol.get(key) for key in ("name", "version", "hash"))
@@ -61,21 +59,21 @@ def _what(run: Run, call: dict[str, Any], rows: Sequence[EpisodeRow]) -> str:
     )
 
 
-def _episodes(rows: Sequence[EpisodeRow]) -> str:
-    if not rows:
+def _episodes(rows: pd.DataFrame) -> str:
+    if rows.empty:
         return "No episode has been evaluated yet."
-    per_source: dict[str, set[tuple[int, int]]] = {}
-    for row in rows:
-        per_source.setdefault(row.source, set()).add((row.seed, row.index))
-    counts = {len(keys) for keys in per_source.values()}
-    count = str(*counts) if len(counts) == 1 else f"{min(counts)} to {max(counts)}"
-    ways, supports = [row.way for row in rows], [row.support_size for row in rows]
-    queries = [row.query_count for row in rows]
+    episodes = rows.drop_duplicates(["source", "seed", "index"])
+    counts = episodes.groupby("source", observed=True).size()
+    low, high = counts.min(), counts.max()
+    count = str(low) if low == high else f"{low} to {high}"
+    ways, supports, queries = (
+        _span(episodes[name]) for name in ("way", "support_size", "query_count")
+    )
     plans = ", ".join(f"{source} {name}" for source, name in plans_of(rows).items())
-    seeds = sorted({row.seed for row in rows})
+    seeds = sorted(map(str, rows["seed"].unique()))
     return (
-        f"Each source has {count} episodes (seed {_listed([str(seed) for seed in seeds])}) of "
-        f"{_span(ways)} classes, {_span(supports)} support and {_span(queries)} query images. "
+        f"Each source has {count} episodes (seed {_listed(seeds)}) of "
+        f"{ways} classes, {supports} support and {queries} query images. "
         f"Hashes of the episodes: {plans}."
     )
 
@@ -111,11 +109,11 @@ def _head(label: str, head: dict[str, Any]) -> str:
     return f"{label} is {kind}{f', with {settings}' if settings else ''}."
 
 
-def _failures(rows: Sequence[EpisodeRow]) -> str:
-    failed = [row for row in rows if not row.ok]
-    if not failed:
+def _failures(rows: pd.DataFrame) -> str:
+    failed = rows[rows["accuracy"].isna()]
+    if failed.empty:
         return ""
-    reasons = "; ".join(dict.fromkeys(row.status for row in failed))
+    reasons = "; ".join(map(str, failed["status"].unique()))
     return f"{len(failed)} episodes gave no accuracy and are in no mean ({reasons})."
 
 
@@ -138,7 +136,6 @@ def _listed(names: Sequence[str]) -> str:
     return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def _span(values: Sequence[int]) -> str:
-    low, high = min(values), max(values)
-    mean = sum(values) / len(values)
-    return str(low) if low == high else f"{low} to {high} (mean {mean:.1f})"
+def _span(values: "pd.Series[int]") -> str:
+    low, high = values.min(), values.max()
+    return str(low) if low == high else f"{low} to {high} (mean {values.mean():.1f})"

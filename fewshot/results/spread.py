@@ -156,7 +156,8 @@ def edges_of(values: ArrayLike, most: int = 8) -> list[float]:
     """
     x = np.asarray(values, dtype=np.float64)
     inner = np.unique(np.quantile(x, np.linspace(0, 1, most + 1), method="lower"))
-    return [*map(float, inner[inner < x.max()]), float(x.max()), math.nextafter(x.max(), math.inf)]
+    first = inner[:-1] if len(inner) > 1 else inner  # the greatest values join the last interval
+    return [*map(float, first), math.nextafter(float(x.max()), math.inf)]
 
 
 def half_width(values: NDArray[np.float64]) -> float:

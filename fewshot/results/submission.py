@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import yaml
 
 from episodes.faults import InputError
@@ -21,7 +22,6 @@ from fewshot.results.frames import load_runs
 from fewshot.results.leaderboard import FEWEST_EPISODES
 from fewshot.results.methods import Method, find_methods
 from fewshot.results.paragraph import plans_of, write_paragraph
-from fewshot.results.rows import EpisodeRow
 from fewshot.results.store import RowStore, Run
 from fewshot.results.tables import write_text
 
@@ -139,7 +139,7 @@ def read_submission(folder: Path) -> Submission:
     )
 
 
-def check_runs(read: Sequence[tuple[Run, Sequence[EpisodeRow]]]) -> list[str]:
+def check_runs(read: Sequence[tuple[Run, pd.DataFrame]]) -> list[str]:
     """What is against runs on a leaderboard: every fault, in words.
 
     Args:
@@ -159,14 +159,15 @@ def check_runs(read: Sequence[tuple[Run, Sequence[EpisodeRow]]]) -> list[str]:
             missing.append(f"weights and classes of {', '.join(bare)}")
         if missing:
             faults.append(f"run {run.id} does not say {', '.join(missing)}")
-        if not rows:
+        if rows.empty:
             faults.append(f"run {run.id} has no rows")
-        if failed := sum(not row.ok for row in rows):
+        if failed := int(rows["accuracy"].isna().sum()):
             faults.append(f"run {run.id} has {failed} failed episodes")
-        if any(not row.plan_hash for row in rows):
+        if (rows["plan"] == "").any():
             faults.append(f"run {run.id} has rows without the hash of their plan")
-        for row in rows:
-            counts[row.head, row.source] = counts.get((row.head, row.source), 0) + row.ok
+        for (head, source), found in rows.groupby(["head", "source"], observed=True):
+            key = (str(head), str(source))
+            counts[key] = counts.get(key, 0) + int(found["accuracy"].count())
     few = [
         f"{head} on {source}: {count}"
         for (head, source), count in counts.items()
@@ -177,9 +178,8 @@ def check_runs(read: Sequence[tuple[Run, Sequence[EpisodeRow]]]) -> list[str]:
     return faults
 
 
-def _read(stored: StoredRun) -> tuple[Run, list[EpisodeRow]]:
-    with RowStore(stored.path, read_only=True) as store:
-        return stored.run, store.rows(stored.run.id)
+def _read(stored: StoredRun) -> tuple[Run, pd.DataFrame]:
+    return stored.run, load_runs([stored]).episodes
 
 
 def _read_card(path: Path) -> tuple[str, dict[str, dict[str, str]]]:

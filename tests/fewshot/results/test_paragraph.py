@@ -3,14 +3,15 @@
 from pathlib import Path
 
 from episodes.plan import hash_of_hashes
-from fewshot.results import RowStore
+from fewshot.results import RowStore, load
+from fewshot.results.collection import collect_runs
 from fewshot.results.paragraph import plans_of, write_paragraph
 
 
 def test_the_paragraph(tmp_path: Path, fill) -> None:
     fill(tmp_path, {("sur", "dtd"): 0.5, ("finetune", "dtd"): 0.5, ("sur", "fungi"): 0.5}, 3)
-    with RowStore(tmp_path / "rows.sqlite") as store:
-        rows, (run,) = store.rows(), store.runs()
+    rows = load(tmp_path).episodes
+    (run,) = (stored.run for stored in collect_runs(tmp_path).runs)
     text = write_paragraph(run, rows)
     plans = hash_of_hashes([f"plan-dtd-0-{i}" for i in range(3)])
     assert plans_of(rows)["dtd"] == plans
@@ -34,5 +35,5 @@ def test_what_is_not_known_is_said(tmp_path: Path) -> None:
     with RowStore(tmp_path / "rows.sqlite") as store:
         store.begin({"seed": 0})
         (run,) = store.runs()
-    text = write_paragraph(run, [])
+    text = write_paragraph(run, load(tmp_path).episodes)
     assert "not recorded" in text and "No episode has been evaluated yet" in text

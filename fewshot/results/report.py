@@ -1,0 +1,171 @@
+"""A report: one page with everything a reader of results asks, that works offline from disk."""
+
+import json
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from fewshot.results import figures
+from fewshot.results.aggregate import Table
+from fewshot.results.collection import StoredRun
+from fewshot.results.critical import find_critical_difference
+from fewshot.results.figures import Figure
+from fewshot.results.frames import Frames, load_runs
+from fewshot.results.leaderboard import own_boards
+from fewshot.results.leaderboard_tables import html_tables
+from fewshot.results.methods import Method, Setting, find_methods, table_of
+from fewshot.results.page import render_template
+from fewshot.results.paragraph import write_paragraph
+from fewshot.results.spread import accuracy_against, edges_of, half_width
+
+KEY = ["source", "split", "seed", "index", "plan"]
+
+
+def write_report(runs: Sequence[StoredRun], title: str) -> tuple[str, list[Figure]]:
+    """The page, and its figures for papers.
+
+    Args:
+        runs: what it is about; results of different settings get chapters of their own.
+        title: heading.
+
+    Raises:
+        InputError: a run cannot be read, or matplotlib is missing.
+    """
+    frames = load_runs(runs)
+    by_setting: dict[Setting, list[Method]] = {}
+    for method in find_methods(frames):
+        by_setting.setdefault(method.setting, []).append(method)
+    chapters, drawn = [], []
+    for number, (setting, methods) in enumerate(by_setting.items(), start=1):
+        prefix = f"{number}_" if len(by_setting) > 1 else ""
+        pictures, notes = draw_all(methods, prefix)
+        drawn += pictures
+        chapters.append(
+            {
+                "title": str(setting),
+                "tables": [
+                    {**table, "title": table["title"].removeprefix(f"{setting} · ").capitalize()}
+                    for table in html_tables(own_boards(methods))
+                ],
+                "figures": [
+                    {"title": f.title, "caption": f.caption, "svg": f.as_svg(), "name": f.name}
+                    for f in pictures
+                ],
+                "notes": notes,
+            }
+        )
+    page = render_template(
+        "report.html",
+        title=title,
+        chapters=chapters,
+        runs=[describe(stored, frames) for stored in runs],
+        failures=list_failures(frames),
+    )
+    return page, drawn
+
+
+def describe(stored: StoredRun, frames: Frames) -> dict[str, Any]:
+    """A run's paragraph and everything that is known of its making."""
+    text = write_paragraph(stored.run, frames.rows[frames.rows["run"] == stored.run.id])
+    record = {
+        "settings": stored.run.settings,
+        "ingredients": stored.run.ingredients,
+        "calls": stored.run.calls,
+    }
+    details = json.dumps(record, indent=2, ensure_ascii=False, default=str)
+    folder = Path(stored.path).parent.name
+    return {"id": stored.run.id, "folder": folder, "paragraph": text, "details": details}
+
+
+def list_failures(frames: Frames) -> list[dict[str, Any]]:
+    """Why episodes failed: one line per run, head, source and reason."""
+    names = ["run", "head", "source", "status"]
+    failed = frames.rows[frames.rows["status"] != "ok"][names].astype(str)
+    return failed.value_counts(sort=False).reset_index(name="count").to_dict("records")  # type: ignore[return-value]
+
+
+def draw_all(methods: Sequence[Method], prefix: str) -> tuple[list[Figure], list[str]]:
+    """The figures of the methods of one setting, and what could not be drawn."""
+    table = table_of(methods)
+    drawn = [figures.draw_bars(table, f"{prefix}bars")]
+    notes = []
+    if len(methods) > 1:
+        differences, widths, unpaired = pair_all(methods)
+        names = [method.name for method in methods]
+        drawn.append(figures.draw_differences(names, differences, widths, f"{prefix}differences"))
+        notes += unpaired
+    whole, means = complete_means(table)
+    found = find_critical_difference(whole, means) if len(whole) > 1 else None
+    if found is None:
+        notes.append("Average ranks need two methods with results on two sources or more.")
+    else:
+        drawn.append(figures.draw_critical_difference(found, f"{prefix}critical_difference"))
+    drawn.append(figures.draw_against(curves_of(methods), f"{prefix}ways_and_shots"))
+    return drawn, notes
+
+
+def complete_means(table: Table) -> tuple[list[str], NDArray[np.float64]]:
+    """Methods with a result on every source and no failure, and their means [methods, sources]."""
+    rows = [
+        (head, [cell.mean for cell in cells if cell is not None and not cell.failed])
+        for head, cells in zip(table.heads, table.cells, strict=True)
+    ]
+    whole = [(head, means) for head, means in rows if len(means) == len(table.sources)]
+    return [head for head, _ in whole], np.array([means for _, means in whole])
+
+
+def pair_all(
+    methods: Sequence[Method],
+) -> tuple[NDArray[np.float64], NDArray[np.float64], list[str]]:
+    """Mean over sources of the paired differences of every two methods.
+
+    Only episodes of one plan are paired; a source counts where two methods share episodes of it.
+
+    Returns:
+        [M, M] differences, [M, M] half-widths of their 95 % intervals (NaN where nothing can be
+        paired), and a sentence for each two methods that share none.
+    """
+    wide = pd.concat(
+        [
+            method.rows.set_index(KEY)["accuracy"].rename(position)
+            for position, method in enumerate(methods)
+        ],
+        axis=1,
+    )
+    sources = wide.index.get_level_values("source").to_numpy()
+    values = wide.to_numpy(float)
+    size = len(methods)
+    differences = np.full((size, size), np.nan)
+    widths = np.full((size, size), np.nan)
+    notes = []
+    for i, j in combinations(range(size), 2):
+        both = values[:, i] - values[:, j]
+        shared = np.isfinite(both)
+        parts = [both[shared & (sources == source)] for source in np.unique(sources[shared])]
+        parts = [part for part in parts if len(part) > 1]
+        if not parts:
+            notes.append(f"{methods[i].name} and {methods[j].name} share no episodes: not paired.")
+            continue
+        mean = float(np.mean([part.mean() for part in parts]))
+        width = float(np.linalg.norm([half_width(part) for part in parts]) / len(parts))
+        differences[i, j], differences[j, i] = mean, -mean
+        widths[i, j] = widths[j, i] = width
+    return differences, widths, notes
+
+
+def curves_of(methods: Sequence[Method]) -> dict[str, dict[str, figures.Curve]]:
+    """Accuracy against ways and against shots, by method."""
+    everything = pd.concat([method.rows[["way", "shot"]] for method in methods])
+    curves: dict[str, dict[str, figures.Curve]] = {}
+    for what in ("way", "shot"):
+        edges = edges_of(everything[what])
+        curves[what] = {}
+        for method in methods:
+            known = method.rows.dropna(subset=["accuracy"])
+            curves[what][method.name] = accuracy_against(known[what], known["accuracy"], edges)
+    return curves
