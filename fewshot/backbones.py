@@ -1,37 +1,24 @@
-"""The table of backbones: standard networks, and each of them anti-aliased.
+"""The table of backbones: standard networks, any of timm and torchvision, each also anti-aliased.
 
-A backbone is a torchvision network with its classifier, parameter names unchanged, seen as a
-feature extractor: global averages of the maps after each stage. To add one: a line in
-`ARCHITECTURES` (its `aa_` variant comes by itself) and its cost in `fewshot/cost.py`.
+A backbone is a network with its classifier, parameter names unchanged, seen as a feature
+extractor: global averages of the maps after each stage. To add one: its name in
+`fewshot/backbone_name.py`; a network that is not torchvision's of that name, or has other stages
+than its last four map sizes, gets a line in `BUILDERS` or `STAGES`.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from itertools import pairwise
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
+import torchvision
 from torch import Tensor, nn
-from torchvision.models import efficientnet_b0, resnet18
+from torchvision.models import resnet18
 
-from episodes.faults import InputError, unknown_name
+from episodes.faults import InputError, nearest
 from fewshot.antialiasing import antialias
+from fewshot.backbone_name import PLAIN, BackboneName
+from fewshot.stages import find_stages, stage_maps
 
-ANTIALIASED = "aa_"
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """A plain network.
-
-    Attributes:
-        build: number of classes → the network, freshly initialised.
-        stage_maps: the network and images → the maps [n, D_stage, h, w] after each stage.
-        stage_dims: D of each stage; the last is the dimension of the features.
-    """
-
-    build: Callable[[int], nn.Module]
-    stage_maps: Callable[[nn.Module, Tensor], Iterator[Tensor]]
-    stage_dims: tuple[int, ...]
+TIMM_COMMAND = "pip install 'timm>=1.0.20'"
 
 
 def _resnet18(classes: int) -> nn.Module:
@@ -51,65 +38,88 @@ def _resnet18_sur(classes: int) -> nn.Module:
     return network
 
 
-def _efficientnet_b0(classes: int) -> nn.Module:
-    network: nn.Module = efficientnet_b0(num_classes=classes)
+BUILDERS: dict[str, Callable[[int], nn.Module]] = {"resnet18_sur": _resnet18_sur}
+"""Networks that are not torchvision's under their name: number of classes → network."""
+
+STAGES: dict[str, tuple[str, ...]] = {
+    # The ends of strides 8, 16 and 32, and the last convolution.
+    f"efficientnet_b{size}": ("features.3", "features.5", "features.7", "features.8")
+    for size in range(5)
+}
+"""Modules whose results are the stages, where they are not the last four map sizes."""
+
+BACKBONES = tuple(name for plain in PLAIN for name in (plain, f"aa_{plain}"))
+"""Every network of the table, plain and anti-aliased by default."""
+
+
+def build_network(plain: str, classes: int) -> nn.Module:
+    """A plain network, initialised from the global generator.
+
+    Args:
+        plain: of the table, or "timm/<name>" or "torchvision/<name>".
+        classes: outputs of its classifier.
+
+    Raises:
+        InputError: the library has no such network, or is not installed.
+    """
+    if plain in BUILDERS:
+        return BUILDERS[plain](classes)
+    library, _, name = plain.rpartition("/")
+    network: nn.Module
+    if library == "timm":
+        try:
+            import timm
+        except ImportError as error:
+            raise InputError("timm is not installed.", plain, f"Run: {TIMM_COMMAND}") from error
+        if not timm.is_model(name):
+            raise _no_such("timm", name, timm.list_models())
+        network = timm.create_model(name, num_classes=classes)
+        return network
+    known = torchvision.models.list_models(module=torchvision.models)
+    if name not in known:
+        raise _no_such("torchvision", name, known)
+    network = torchvision.models.get_model(name, weights=None, num_classes=classes)
     return network
 
 
-def _resnet_maps(network: nn.Module, images: Tensor) -> Iterator[Tensor]:
-    maps = images
-    for name in ("conv1", "bn1", "relu", "maxpool"):
-        maps = getattr(network, name)(maps)
-    for name in ("layer1", "layer2", "layer3", "layer4"):
-        maps = getattr(network, name)(maps)
-        yield maps
+def _no_such(library: str, name: str, known: Sequence[str]) -> InputError:
+    guess = nearest(name, known)
+    remedy = f"Did you mean '{library}/{guess}'?" if guess else f"Look at {library}.list_models()."
+    return InputError(f"{library} has no network '{name}'.", remedy=remedy)
 
 
-EFFICIENTNET_STAGES = (0, 4, 6, 8, 9)
-"""Bounds of the stages that end at stride 8, 16 and 32, and of the last convolution."""
+def build_bare_network(name: BackboneName, classes: int = 1000, seed: int = 0) -> nn.Module:
+    """A freshly initialised network, anti-aliased if its name says so.
 
-
-def _efficientnet_maps(network: nn.Module, images: Tensor) -> Iterator[Tensor]:
-    maps, features = images, network.features
-    for start, stop in pairwise(EFFICIENTNET_STAGES):
-        maps = features[start:stop](maps)  # type: ignore[index, operator]
-        yield maps
-
-
-RESNET_DIMS = (64, 128, 256, 512)
-
-ARCHITECTURES: dict[str, Architecture] = {
-    "resnet18": Architecture(_resnet18, _resnet_maps, RESNET_DIMS),
-    "resnet18_sur": Architecture(_resnet18_sur, _resnet_maps, RESNET_DIMS),
-    "efficientnet_b0": Architecture(_efficientnet_b0, _efficientnet_maps, (40, 112, 320, 1280)),
-}
-"""Plain networks by name."""
-
-BACKBONES = tuple(name for plain in ARCHITECTURES for name in (plain, ANTIALIASED + plain))
-"""Every name that `build_backbone` knows."""
+    Raises:
+        InputError: there is no such network, or it cannot be anti-aliased so.
+    """
+    with torch.random.fork_rng(devices=[]):  # networks are initialised from the global generator
+        torch.manual_seed(seed)
+        network = build_network(name.plain, classes)
+    if name.antialiased:
+        antialias(network, name.placement, name.filter, name.activation)
+    return network
 
 
 class Backbone(nn.Module):
     """A network as a feature extractor.
 
     Attributes:
-        name: from the table.
-        network: the torchvision network, classifier included.
+        name: see `fewshot/backbone_name.py`.
+        network: the network, classifier included.
         stage_dims: dimension of the features after each stage.
     """
 
     def __init__(self, name: str, network: nn.Module) -> None:
         super().__init__()
         self.name, self.network = name, network
-        self._architecture = ARCHITECTURES[name.removeprefix(ANTIALIASED)]
-
-    @property
-    def stage_dims(self) -> tuple[int, ...]:
-        return self._architecture.stage_dims
+        stages = find_stages(network, STAGES.get(BackboneName.parse(name).plain))
+        self.stage_paths, self.stage_dims = tuple(stages), tuple(stages.values())
 
     def stages(self, images: Tensor) -> tuple[Tensor, ...]:
         """Features after each stage: float [n, D_stage] each, for images [n, 3, S, S]."""
-        maps = self._architecture.stage_maps(self.network, images)
+        maps = stage_maps(self.network, self.stage_paths, images)
         return tuple(stage.mean(dim=(2, 3)) for stage in maps)
 
     def embed(self, images: Tensor) -> Tensor:
@@ -151,19 +161,12 @@ def build_backbone(name: str, classes: int, seed: int) -> Backbone:
     """A freshly initialised backbone.
 
     Args:
-        name: from the table, e.g. "aa_resnet18".
+        name: e.g. "aa_resnet18"; see `fewshot/backbone_name.py`.
         classes: outputs of its classifier.
         seed: of the initial weights. A network and its anti-aliased variant start alike.
 
     Raises:
-        InputError: no backbone has this name.
+        InputError: no backbone has this name, or it cannot be anti-aliased so.
     """
-    if name not in BACKBONES:
-        raise unknown_name("backbone", name, BACKBONES)
-    plain = name.removeprefix(ANTIALIASED)
-    with torch.random.fork_rng(devices=[]):  # torchvision initialises from the global generator
-        torch.manual_seed(seed)
-        network = ARCHITECTURES[plain].build(classes)
-    if name.startswith(ANTIALIASED):
-        antialias(network)
-    return Backbone(name, network)
+    parsed = BackboneName.parse(name)
+    return Backbone(str(parsed), build_bare_network(parsed, classes, seed))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from episodes import InputError, Split
 from episodes.miniature.table import TABLE
 from episodes.source import find_spec
+from fewshot.backbone_name import BackboneName
 
 if TYPE_CHECKING:
     from fewshot.experiment import Experiment
@@ -31,8 +32,14 @@ TUNED_IMAGES = 100 * 250
 """Images that pass through a backbone tuned on one episode: steps times support images."""
 
 
-def minutes_on_cpu(experiment: "Experiment", cores: int) -> float:
-    """About how many minutes the experiment takes on so many CPU cores.
+def core_seconds(name: str) -> tuple[float, float] | None:
+    """Of a backbone; any anti-aliasing counts as the default one. None where nothing is known."""
+    parsed = BackboneName.parse(name)
+    return CORE_SECONDS.get(f"aa_{parsed.plain}" if parsed.antialiased else parsed.plain)
+
+
+def minutes_on_cpu(experiment: "Experiment", cores: int) -> float | None:
+    """About how many minutes the experiment takes on so many CPU cores; None if nothing is known.
 
     Raises:
         InputError: the specification of a source is broken.
@@ -40,7 +47,9 @@ def minutes_on_cpu(experiment: "Experiment", cores: int) -> float:
     scale = (experiment.image_size / 84) ** 2
     seconds = 0.0
     for name in experiment.backbone:
-        train, embed = CORE_SECONDS[name]
+        if (known := core_seconds(name)) is None:
+            return None
+        train, embed = known
         if not experiment.checkpoint:
             images = sum(_class_sizes(experiment, experiment.source, Split.TRAIN))
             seconds += train * scale * images / 1000 * experiment.epochs
@@ -77,6 +86,8 @@ def announcement(experiment: "Experiment") -> str:
         return f"{first}, then {then}. On the GPU; the bars tell how long once they move."
     cores = os.cpu_count() or 1
     minutes = minutes_on_cpu(experiment, cores)
+    if minutes is None:
+        return f"{first}, then {then}. Nobody knows how long; the bars tell once they move."
     duration = f"{minutes / 60:.0f} hours" if minutes > 180 else f"{max(1, round(minutes))} min"
     return f"{first}, then {then}. About {duration} on {cores} CPU cores, unless already done."
 

@@ -15,7 +15,7 @@ import yaml
 
 from episodes.faults import InputError, unknown_name
 from episodes.protocol import SOURCES, Split, find_protocol
-from fewshot.cost import CORE_SECONDS
+from fewshot.backbone_name import BackboneName
 
 
 @dataclass(frozen=True)
@@ -94,9 +94,7 @@ class Experiment:
         for name in (self.source, *self.source_names()):
             if self.records is None and name not in SOURCES and "=" not in name:
                 raise unknown_name("source", name, SOURCES)
-        for name in self.backbone:
-            if name not in CORE_SECONDS:
-                raise unknown_name("backbone", name, CORE_SECONDS)
+        names = tuple(str(BackboneName.parse(name)) for name in self.backbone)
         positive = ("episodes", "image_size", "epochs", "batch_size", "learning_rate")
         for name in positive:
             if not getattr(self, name) > 0:
@@ -121,7 +119,7 @@ class Experiment:
                 f"{len(self.backbone)} backbones, but {len(self.checkpoint)} checkpoints.",
                 remedy="Give one checkpoint per backbone, or one backbone for all of them.",
             )
-        return replace(self, split=split)
+        return replace(self, split=split, backbone=names)
 
     def source_names(self) -> tuple[str, ...]:
         """The sources to evaluate on, `all` spelled out as those that the protocol tests on."""

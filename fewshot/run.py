@@ -20,6 +20,7 @@ from episodes.faults import is_disk_full
 from episodes.loader import LabelledImages
 from episodes.protocol import find_protocol
 from episodes.tfrecord import replacing
+from fewshot.backbone_name import BackboneName
 from fewshot.backbones import Backbone
 from fewshot.checkpoint import Card, load_checkpoint, save_checkpoint
 from fewshot.devices import choose_device, choose_workers, describe_device
@@ -136,7 +137,7 @@ def carry_out(experiment: Experiment, listener: Listener) -> Outcome:
 
 def default_folder(experiment: Experiment, records: Path, identity: dict[str, Any]) -> Path:
     """A name in runs/ that differs for every setting that moves numbers."""
-    names = "+".join(dict.fromkeys(experiment.backbone))
+    names = "+".join(dict.fromkeys(BackboneName.parse(one).file for one in experiment.backbone))
     what = "miniature" if experiment.records is None else records.resolve().name or "records"
     own = [name for name in experiment.sources if "=" in name]
     place = [str(records.resolve()) if experiment.records else "", *own]
@@ -181,7 +182,7 @@ def make_ready(
     listener: Listener,
 ) -> tuple[Backbone, Card]:
     """The trained backbone of the run folder; trained first, or on, if it is not finished."""
-    path, size = folder / f"{name}.safetensors", experiment.image_size
+    path, size = folder / f"{BackboneName.parse(name).file}.safetensors", experiment.image_size
     recipe = Recipe(
         epochs=experiment.epochs,
         batch_size=experiment.batch_size,
@@ -199,7 +200,7 @@ def make_ready(
             raise InputError("comes from a training with other settings.", path, remedy)
         return backbone, card
     work = f"train {name}"
-    state = Snapshots(folder / f"{name}.{STATE_FILE}")
+    state = Snapshots(folder / f"{BackboneName.parse(name).file}.{STATE_FILE}")
 
     def report(now: Report) -> None:
         listener.progress(work, now.step, now.total, f"steps, loss {now.loss:.2f}")

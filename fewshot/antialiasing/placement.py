@@ -20,12 +20,12 @@ from dataclasses import dataclass
 
 from episodes.faults import InputError, unknown_name
 from fewshot.antialiasing.operations import CONV
-from fewshot.antialiasing.steps import MAIN, POOL, SKIP, STEM, Step
+from fewshot.antialiasing.steps import MAIN, Step
+from fewshot.backbone_name import PLACEMENTS
 
 DEFAULT = "critical"
 ENOUGH_SUPPORT = 7
 """An operation this wide is left alone: it can learn a low-pass (the 7×7 stem of ResNets)."""
-PLACEMENTS = (POOL, MAIN, "preconv", SKIP, STEM, "se", "critical", "all")
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import efficientnet_b0, resnet18
 
 from episodes.faults import InputError
-from fewshot.backbones import BACKBONES, build_backbone
-from fewshot.cost import CORE_SECONDS
+from fewshot.antialiasing import sub_sampling_steps
+from fewshot.backbone_name import BackboneName
+from fewshot.backbones import BACKBONES, build_backbone, build_bare_network
+from fewshot.cost import CORE_SECONDS, core_seconds
 
 
 @pytest.fixture(scope="module", params=BACKBONES)
@@ -22,11 +24,25 @@ def test_stages_have_the_stated_dimensions(backbone):
 
 def test_the_last_stage_is_what_the_classifier_sees(backbone):
     seen = []
-    layers = [m for m in backbone.network.modules() if isinstance(m, torch.nn.Linear)]
-    layers[-1].register_forward_pre_hook(lambda _m, inputs: seen.append(inputs[0]))
+    heads = [m for n, m in backbone.network.named_children() if n in ("fc", "classifier")]
+    heads[0].register_forward_pre_hook(lambda _m, inputs: seen.append(inputs[0].flatten(1)))
     images = torch.rand(2, 3, 84, 84)
     assert backbone(images).shape == (2, 5)
     torch.testing.assert_close(seen[0], backbone.embed(images), rtol=1e-4, atol=1e-5)
+
+
+def test_sizes_stay_those_of_the_plain_network(backbone):
+    """At every step, for odd sizes: filtered at the critical ones, and at all."""
+    name = BackboneName.parse(backbone.name)
+    plain = build_bare_network(BackboneName(name.plain))
+    filtered = backbone.network
+    if not name.antialiased:
+        filtered = build_bare_network(BackboneName(name.plain, ("all",)))
+        assert all(step.filtered for step in sub_sampling_steps(filtered))
+    for size in (33, 97):
+        expected = [step.sampled for step in sub_sampling_steps(plain, size)]
+        assert [step.sampled for step in sub_sampling_steps(filtered, size)] == expected
+    assert list(filtered.state_dict()) == list(plain.state_dict())
 
 
 def test_same_seed_same_weights_and_no_global_draw(backbone):
@@ -74,6 +90,34 @@ def test_filtering_resnet18_costs_the_known_factor():
 
 def test_every_backbone_has_a_cost():
     assert CORE_SECONDS.keys() == set(BACKBONES)
+    assert core_seconds("aa[skip;binomial5]_resnet18") == CORE_SECONDS["aa_resnet18"]
+    assert core_seconds("timm/resnet18") is None
+
+
+def test_a_backbone_is_its_name():
+    name = "aa[skip,conv;binomial5;silu]_resnet34"
+    backbone = build_backbone(name, classes=5, seed=1)
+    assert backbone.name == "aa[conv,skip;binomial5;silu]_resnet34"
+    steps = sub_sampling_steps(backbone.network)
+    assert {step.place for step in steps if step.filter == "binomial5"} == {"conv", "skip"}
+    again = build_backbone(backbone.name, classes=5, seed=1)
+    images = torch.rand(1, 3, 50, 50)
+    assert torch.equal(again.eval().embed(images), backbone.eval().embed(images))
+
+
+@pytest.mark.parametrize("name", ["timm/resnet18d", "aa_timm/mobilenetv3_small_050"])
+def test_any_network_of_timm_is_a_backbone(name):
+    backbone = build_backbone(name, classes=5, seed=1).eval()
+    images = torch.rand(2, 3, 84, 84)
+    assert [stage.shape[1] for stage in backbone.stages(images)] == list(backbone.stage_dims)
+    assert len(backbone.stage_dims) == 4 and backbone(images).shape == (2, 5)
+
+
+def test_stages_leave_nothing_behind():
+    backbone = build_backbone("resnet18", classes=5, seed=0).eval()
+    assert backbone.stage_paths == ("layer1", "layer2", "layer3", "layer4")
+    backbone.stages(torch.rand(1, 3, 40, 40))
+    assert not any(m._forward_hooks for m in backbone.modules())
 
 
 def test_weights_that_do_not_fit_are_named():
