@@ -19,11 +19,37 @@ CORE_SECONDS: dict[str, tuple[float, float]] = {
     "aa_resnet18_sur": (93.0, 28.3),
     "efficientnet_b0": (15.0, 3.6),
     "aa_efficientnet_b0": (24.5, 4.8),
+    "resnet34": (44.7, 14.8),
+    "aa_resnet34": (52.0, 16.7),
+    "resnet50": (68.3, 21.8),
+    "aa_resnet50": (75.4, 24.4),
+    "wide_resnet50_2": (222.0, 65.0),
+    "aa_wide_resnet50_2": (212.0, 64.8),
+    "resnext50_32x4d": (68.0, 22.9),
+    "aa_resnext50_32x4d": (79.0, 24.5),
+    "efficientnet_b1": (23.1, 5.8),
+    "aa_efficientnet_b1": (29.2, 7.9),
+    "efficientnet_b2": (30.1, 7.1),
+    "aa_efficientnet_b2": (35.4, 8.3),
+    "efficientnet_b3": (46.4, 10.4),
+    "aa_efficientnet_b3": (44.1, 10.8),
+    "efficientnet_b4": (58.5, 14.2),
+    "aa_efficientnet_b4": (66.5, 16.9),
+    "mobilenet_v2": (10.9, 2.8),
+    "aa_mobilenet_v2": (18.2, 5.8),
+    "mobilenet_v3_large": (10.6, 2.7),
+    "aa_mobilenet_v3_large": (13.4, 3.6),
+    "regnet_y_400mf": (15.0, 4.0),
+    "aa_regnet_y_400mf": (16.4, 5.2),
+    "regnet_y_1_6gf": (40.5, 12.8),
+    "aa_regnet_y_1_6gf": (43.8, 14.4),
+    "convnext_tiny": (61.8, 15.6),
+    "aa_convnext_tiny": (65.5, 17.5),
 }
 """Seconds of one CPU core to train on, and to embed, 1000 images of 84 × 84 pixels.
 
-Measured with PyTorch 2.14 on two cores of an AMD EPYC; another processor differs by some tens
-of percent, which is good enough for "about".
+Measured with PyTorch 2.14 on an AMD EPYC, batches of 8 to 64; another processor differs by some
+tens of percent, which is good enough for "about".
 """
 HEAD_CORE_SECONDS = 0.15
 """Of one head on one episode, read and scored; small heads need less."""
