@@ -9,6 +9,7 @@ from typing import Any
 import tyro
 
 from episodes.faults import InputError
+from fewshot.backbone_name import BackboneName
 from fewshot.checkpoint import load_checkpoint
 from fewshot.experiment import Experiment, as_arguments
 from fewshot.listener import Listener
@@ -120,7 +121,10 @@ def find_weights(experiment: Experiment, stored: StoredRun) -> tuple[Path, ...]:
     cards = stored.run.calls[-1].get("backbones", [])
     found = []
     for card in cards:
-        path = stored.path.absolute().parent / f"{card['backbone']}.safetensors"
+        path = (
+            stored.path.absolute().parent
+            / f"{BackboneName.parse(card['backbone']).file}.safetensors"
+        )
         if path.exists() and load_checkpoint(path, card["backbone"])[1].weights == card["weights"]:
             found.append(path)
     return tuple(found) if len(found) == len(cards) else ()

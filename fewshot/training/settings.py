@@ -9,7 +9,7 @@ import tyro
 
 from episodes.faults import InputError, unknown_name
 from episodes.protocol import SOURCES, find_protocol
-from fewshot.cost import CORE_SECONDS
+from fewshot.backbone_name import BackboneName
 from fewshot.experiment import read_config, short_hash
 from fewshot.training.recipe import Recipe
 
@@ -93,8 +93,7 @@ class Settings:
         """
         if self.method not in METHODS:
             raise unknown_name("method", self.method, METHODS)
-        if self.backbone not in CORE_SECONDS:
-            raise unknown_name("backbone", self.backbone, CORE_SECONDS)
+        backbone = str(BackboneName.parse(self.backbone))
         if self.device not in ("auto", "cpu", "cuda"):
             raise unknown_name("device", self.device, ("auto", "cpu", "cuda"))
         for source in (*self.train_sources, *self.validation_sources):
@@ -121,7 +120,7 @@ class Settings:
             if len(getattr(self, name)) not in (0, taught):
                 raise InputError(f"--{name.replace('_', '-')} must name {taught} numbers.")
         self.recipe.check()
-        return self
+        return replace(self, backbone=backbone)
 
     def plain(self) -> dict[str, Any]:
         """Every setting that moves a number, as plain values."""
@@ -171,7 +170,10 @@ def default_folder(trainings: Sequence[Settings]) -> Path:
     where = "miniature" if first.records is None else first.records.resolve().name or "records"
     content = [training.plain() for training in trainings]
     content.append({"place": str(first.records and first.records.resolve())})
-    return Path("runs") / f"train-{first.backbone}-{where}-{short_hash(content)}"
+    return (
+        Path("runs")
+        / f"train-{BackboneName.parse(first.backbone).file}-{where}-{short_hash(content)}"
+    )
 
 
 def _spelled_out(settings: Settings) -> tuple[str, ...]:
