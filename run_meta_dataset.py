@@ -23,6 +23,7 @@ COMMANDS: dict[str, str] = {
     "convert": "make records from raw downloads, extracted or not",
     "data": "say what there is of every source, and where its raw data come from",
     "train": "train backbones: one per source, or one for all; on one process or many",
+    "checkpoint": "bring in weights from elsewhere, or show what a checkpoint says of itself",
     "check": "audit a folder of records: every fault of every source in one pass",
     "inspect": "list where a network sub-samples, what is filtered there, and the cost",
     "describe": "say what an evaluation will cost before it runs",

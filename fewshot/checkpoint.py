@@ -77,6 +77,11 @@ class Card:
         """What training and pre-training have seen, as "source:split"."""
         return self.seen or (f"{self.source}:{self.split}",)
 
+    def seen_of(self, split: str) -> tuple[str, ...]:
+        """Sources whose classes of a split were seen."""
+        pairs = [one.partition(":") for one in self.seen_splits]
+        return tuple(source for source, _, found in pairs if found == split)
+
 
 def hash_weights(weights: Mapping[str, Tensor]) -> str:
     """Sixteen hexadecimal digits of names, types, shapes and values."""

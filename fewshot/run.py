@@ -308,6 +308,11 @@ def notes_on(experiment: Experiment, benchmark: str, cards: list[Card]) -> list[
         elsewhere = "" if card.records == benchmark else f" of {card.records}"
         trained = f"{card.source} ({card.split} classes{elsewhere}) at {card.image_size} px"
         notes.append(f"{card.backbone}: trained on {trained}.")
+        if seen := card.seen_of(experiment.split):
+            what = f"pre-training saw the {experiment.split} classes of {', '.join(seen)}"
+            notes.append(f"{card.backbone}: {what}.")
+        elif card.seen == ("unknown",):
+            notes.append(f"{card.backbone}: what its pre-training saw is unknown.")
     protocol = find_protocol(experiment.protocol)
     rules = f"{protocol.name} version {protocol.version} ({protocol.hash})"
     pixels = f"{experiment.image_size} px, image rule {experiment.image_rule}"

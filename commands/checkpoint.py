@@ -1,0 +1,160 @@
+"""`checkpoint`: weights from elsewhere brought in; the card of a checkpoint shown."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from rich.console import Console
+
+from episodes.faults import InputError, unknown_name
+from episodes.protocol import SOURCES, Split
+
+PIXELS = ("signed", "imagenet")
+
+
+@dataclass(frozen=True)
+class Show:
+    """Print what a checkpoint says of itself."""
+
+    file: tyro.conf.Positional[Path]
+    """A .safetensors file that this program wrote."""
+
+
+@dataclass(frozen=True)
+class Import:
+    """Make a checkpoint from a file of torchvision, timm, SUR or URL.
+
+    The file is read without unpickling anything but tensors. Say honestly what its training has
+    seen: evaluations repeat it beside their tables.
+    """
+
+    file: tyro.conf.Positional[Path]
+    """A .pth, .pt or .safetensors file."""
+    backbone: str
+    """Whose weights they are, e.g. resnet18, aa_resnet18 or resnet18_sur."""
+    seen: tuple[str, ...]
+    """What the weights have seen: sources (ilsvrc_2012 means all of its classes), or
+    source:train, source:valid, source:test; or none, or unknown."""
+    out: Path
+    """Checkpoint to write."""
+    pixels: str = "signed"
+    """What they expect: signed pixels in [-1, 1] (SUR, URL), or imagenet mean and deviation
+    (torchvision, timm), which is folded into the first convolution."""
+    transposed: bool = False
+    """They expect height and width swapped (SUR's released networks do)."""
+    image_size: int = 84
+    """Side of the images that they were trained on, in pixels."""
+    origin: str = ""
+    """Where the file comes from, e.g. its address, for the card."""
+
+
+Command = (
+    Annotated[Show, tyro.conf.subcommand("show")]
+    | Annotated[Import, tyro.conf.subcommand("import")]
+)
+
+
+def run(command: Show | Import, console: Console) -> int:
+    """Do what the sub-command says; the exit status."""
+    if isinstance(command, Show):
+        return show(command, console)
+    return bring_in(command, console)
+
+
+def show(command: Show, console: Console) -> int:
+    """One line per entry of the card; the weights are compared with their hash."""
+    from fewshot.checkpoint import hash_weights, load_tensors, read_card
+
+    weights, metadata = load_tensors(command.file)
+    card = read_card(metadata, command.file)
+    lines: dict[str, Any] = {
+        "backbone": card.backbone,
+        "method": card.method,
+        "trained on": f"{card.source}, {card.split} classes, of {card.records}",
+        "classes": f"{len(card.classes)}, hash {card.classes_hash}",
+        "seen": ", ".join(card.seen_splits),
+        "images": f"{card.image_size} px, rule {card.image_rule}",
+        "protocol": card.protocol,
+        "seed": card.seed,
+        "recipe": ", ".join(f"{key} {value}" for key, value in card.training.items()),
+        "measured": ", ".join(f"{key} {value}" for key, value in card.metrics.items()),
+        "origin": card.origin,
+        "git commit": card.git_commit,
+        "versions": ", ".join(f"{key} {value}" for key, value in card.versions.items()),
+        "weights": f"{sum(one.numel() for one in weights.values()):,} numbers, {card.weights}",
+    }
+    for name, value in lines.items():
+        if value not in ("", None):
+            console.print(f"{name:<12}{value}", highlight=False, markup=False, soft_wrap=True)
+    if hash_weights(weights) != card.weights:
+        raise InputError("its weights differ from its card: it is damaged.", command.file)
+    return 0
+
+
+def bring_in(command: Import, console: Console) -> int:
+    """Read, rename, fold, and write with a card."""
+    from fewshot.checkpoint import Card, save_checkpoint
+    from fewshot.foreign import adopt, read_weights
+    from fewshot.results import collect
+
+    if command.pixels not in PIXELS:
+        raise unknown_name("kind of pixels", command.pixels, PIXELS)
+    seen = parse_seen(command.seen)
+    backbone, outputs = adopt(
+        command.backbone,
+        read_weights(command.file),
+        pixels=command.pixels,
+        transposed=command.transposed,
+    )
+    provenance = collect("none: imported")
+    card = save_checkpoint(
+        command.out,
+        backbone,
+        Card(
+            backbone=command.backbone,
+            records="elsewhere",
+            source="+".join(dict.fromkeys(one.partition(":")[0] for one in seen)),
+            split="all" if any(one.endswith(":test") for one in seen) else "train",
+            classes=(),
+            image_size=command.image_size,
+            image_rule="official",
+            protocol="none",
+            seed=0,
+            git_commit=(provenance["git"] or {}).get("commit"),
+            versions=provenance["versions"],
+            method="imported",
+            seen=seen,
+            outputs=outputs or 1,
+            origin=command.origin or command.file.name,
+        ),
+    )
+    kept = "no classifier" if outputs is None else f"a classifier of {outputs} classes"
+    console.print(
+        f"{command.out}: {card.backbone} with {kept}, weights {card.weights}; "
+        f"seen: {', '.join(card.seen_splits)}",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+    return 0
+
+
+def parse_seen(words: tuple[str, ...]) -> tuple[str, ...]:
+    """What weights have seen, spelled out as source:split.
+
+    Raises:
+        InputError: a word is no source, split, none or unknown.
+    """
+    if not words:
+        raise InputError("--seen is empty.", remedy="Name sources, or none, or unknown.")
+    if words in (("none",), ("unknown",)):
+        return words
+    found: list[str] = []
+    for word in words:
+        source, _, split = word.partition(":")
+        if source not in SOURCES:
+            raise unknown_name("source", source, (*SOURCES, "none", "unknown"))
+        splits = [Split.parse(split)] if split else list(Split)
+        found += [f"{source}:{one.value}" for one in splits]
+    return tuple(found)

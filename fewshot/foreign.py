@@ -1,0 +1,152 @@
+"""Weights from elsewhere: torchvision's, timm's, SUR's and URL's files, read and renamed.
+
+Pickled files are read by PyTorch's restricted reader, which makes tensors and nothing else.
+"""
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from episodes.faults import InputError
+from fewshot.backbones import Backbone, build_backbone
+from fewshot.checkpoint import load_tensors
+
+NESTED = ("state_dict", "model", "model_state_dict", "backbone", "network")
+"""Entries of a saved dictionary under which weights are kept."""
+PREFIXES = ("module.", "model.", "backbone.", "network.", "encoder.", "feature.")
+CLASSIFIERS = ("cls_fn", "fc", "head", "head.fc", "classifier", "classifier.1", "linear")
+"""What classifiers are called; cls_fn is SUR's and URL's."""
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The named tensors of a .safetensors file, or of a file that `torch.save` wrote.
+
+    Raises:
+        InputError: the file is missing or damaged, or holds anything but named tensors.
+    """
+    if not path.is_file():
+        raise InputError("there is no such file.", path, "Give the path of a downloaded file.")
+    if path.suffix == ".safetensors":
+        return load_tensors(path)[0]
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError) as error:
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(
+            f"cannot be read as weights ({first}).",
+            path,
+            "Only tensors are read, never other pickled objects: save its state dict alone.",
+        ) from error
+    for name in NESTED:
+        if isinstance(content, dict) and isinstance(content.get(name), dict):
+            content = content[name]
+    if not isinstance(content, dict):
+        raise InputError("holds no named tensors.", path, "Save a state dict.")
+    weights = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+    if not weights:
+        raise InputError("holds no named tensors.", path, "Save a state dict.")
+    return weights
+
+
+def adopt(
+    name: str, weights: Mapping[str, Tensor], *, pixels: str = "signed", transposed: bool = False
+) -> tuple[Backbone, int | None]:
+    """A backbone with weights from elsewhere.
+
+    Args:
+        name: of the backbone they belong to.
+        weights: by the names of their origin.
+        pixels: what the weights expect: "signed" pixels in [−1, 1], as SUR's and URL's, or
+            "imagenet", those in [0, 1] less the mean over the deviation, as torchvision's. The
+            latter is folded into the first convolution, so that signed pixels go in: exact but
+            at the border, where the padding stands for grey instead of the mean colour.
+        transposed: they expect images with height and width swapped, as SUR's do; kernels are
+            turned, so that upright images go in.
+
+    Returns:
+        The backbone, in evaluation mode, and the outputs of its classifier; None where the file
+        has no classifier, and the backbone has one of zeros.
+
+    Raises:
+        InputError: a name or a shape does not fit the backbone.
+    """
+    renamed = _without_prefix(weights)
+    outputs, classifier = None, ""
+    for candidate in CLASSIFIERS:
+        matrix = renamed.get(f"{candidate}.weight")
+        if matrix is not None and matrix.ndim == 2:
+            outputs, classifier = len(matrix), candidate
+            break
+    backbone = build_backbone(name, outputs or 1, seed=0)
+    own = backbone.network.state_dict()
+    own_classifier = next(
+        key.removesuffix(".weight")
+        for key, module in reversed(list(_modules(backbone.network)))
+        if isinstance(module, nn.Linear)
+    )
+    taken = {}
+    for key, tensor in renamed.items():
+        part, _, kind = key.rpartition(".")
+        if part == classifier and classifier:
+            if kind in ("weight", "bias"):  # a cosine classifier's scale ranks nothing
+                taken[f"{own_classifier}.{kind}"] = tensor.float()
+        else:
+            taken[key] = tensor
+    for kind in ("weight", "bias"):
+        key = f"{own_classifier}.{kind}"
+        if key in own and key not in taken and (kind == "bias" or outputs is None):
+            taken[key] = torch.zeros_like(own[key])
+    for key in own:
+        if key.endswith("num_batches_tracked"):  # older files have none
+            taken.setdefault(key, own[key])
+    if transposed:
+        taken = {k: t.transpose(2, 3).contiguous() if t.ndim == 4 else t for k, t in taken.items()}
+    backbone.load(taken)
+    if pixels == "imagenet":
+        _fold_normalisation(backbone)
+    return backbone.eval(), outputs
+
+
+def _modules(network: nn.Module) -> list[tuple[str, nn.Module]]:
+    return [(f"{name}.weight", module) for name, module in network.named_modules()]
+
+
+def _without_prefix(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Names without the wrappers that all of them share."""
+    names = dict(weights)
+    while True:
+        shared = [p for p in PREFIXES if names and all(name.startswith(p) for name in names)]
+        if not shared:
+            return names
+        names = {name.removeprefix(shared[0]): tensor for name, tensor in names.items()}
+
+
+@torch.no_grad()
+def _fold_normalisation(backbone: Backbone) -> None:
+    """Let the first convolution take pixels in [−1, 1] where it took ImageNet-normalised ones.
+
+    With x in [−1, 1], (x + 1) / 2 less the mean over the deviation is a·x + b: a scales the
+    kernels, and what b adds is taken off again behind the convolution.
+    """
+    modules = list(backbone.network.modules())
+    first = next((m for m in modules if isinstance(m, nn.Conv2d)), None)
+    norm = next((m for m in modules if isinstance(m, nn.BatchNorm2d)), None)
+    mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
+    if first is None or first.in_channels != 3:
+        raise InputError("has no first convolution of colours.", f"backbone {backbone.name}")
+    added = torch.einsum("oihw,i->o", first.weight, (0.5 - mean) / std)
+    if first.bias is not None:
+        first.bias += added
+    elif norm is not None and norm.running_mean is not None and len(added) == norm.num_features:
+        norm.running_mean -= added
+    else:
+        raise InputError(
+            "has neither a bias nor a batch norm behind its first convolution.",
+            f"backbone {backbone.name}",
+            "Import it with --pixels signed.",
+        )
+    first.weight *= (0.5 / std)[None, :, None, None]
