@@ -9,6 +9,7 @@ from rich.console import Console
 
 from episodes.faults import InputError, unknown_name
 from episodes.protocol import SOURCES, Split
+from fewshot.backbone_name import BackboneName
 
 PIXELS = ("signed", "imagenet")
 
@@ -100,9 +101,9 @@ def bring_in(command: Import, console: Console) -> int:
 
     if command.pixels not in PIXELS:
         raise unknown_name("kind of pixels", command.pixels, PIXELS)
-    seen = parse_seen(command.seen)
+    seen, name = parse_seen(command.seen), str(BackboneName.parse(command.backbone))
     backbone, outputs = adopt(
-        command.backbone,
+        name,
         read_weights(command.file),
         pixels=command.pixels,
         transposed=command.transposed,
@@ -112,7 +113,7 @@ def bring_in(command: Import, console: Console) -> int:
         command.out,
         backbone,
         Card(
-            backbone=command.backbone,
+            backbone=name,
             records="elsewhere",
             source="+".join(dict.fromkeys(one.partition(":")[0] for one in seen)),
             split="all" if any(one.endswith(":test") for one in seen) else "train",

@@ -26,7 +26,7 @@ class Settings:
     """
 
     backbone: str = "aa_resnet18"
-    """From the table of backbones; "aa_" before a name anti-aliases it."""
+    """The network; "aa_" before a name anti-aliases it."""
     method: str = "supervised"
     """supervised: one network per source. multi_domain: one network with a linear head per source
     (MDL). distillation: that, taught by one network per source (URL). self_distillation: one per
