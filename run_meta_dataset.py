@@ -24,6 +24,7 @@ COMMANDS: dict[str, str] = {
     "data": "say what there is of every source, and where its raw data come from",
     "train": "train backbones: one per source, or one for all; on one process or many",
     "checkpoint": "bring in weights from elsewhere, or show what a checkpoint says of itself",
+    "aliasing": "measure what folds at every sub-sampling step, and what shifts do",
     "check": "audit a folder of records: every fault of every source in one pass",
     "inspect": "list where a network sub-samples, what is filtered there, and the cost",
     "describe": "say what an evaluation will cost before it runs",

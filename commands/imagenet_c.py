@@ -82,6 +82,7 @@ def run(command: Command, console: Console) -> int:
     from fewshot.imagenet_c.evaluation import Column, Preparation, evaluate
     from fewshot.imagenet_c.folders import open_images
     from fewshot.imagenet_c.report import build_grid, draw_errors
+    from fewshot.kept import KeptResults
     from fewshot.plots import ABSENT, can_plot, check_formats
 
     check_formats(command.plots)
@@ -118,8 +119,7 @@ def run(command: Command, console: Console) -> int:
             name,
             backbone.to(device).to(memory_format=torch.channels_last).eval(),
             card.classes,
-            folder / f"{name}.json",
-            identity,
+            KeptResults(folder / f"{name}.json", identity),
         )
         for name, (backbone, card), identity in zip(names, given, identities, strict=True)
     ]
@@ -161,20 +161,10 @@ def load_columns(command: Command) -> list[tuple["Backbone", "Card"]]:
     Raises:
         InputError: a checkpoint cannot be used, or they cannot share a table.
     """
-    from fewshot.checkpoint import load_checkpoint, load_tensors, read_card
+    from fewshot.checkpoint import load_checkpoints
 
-    paths, backbones = command.checkpoint, command.backbone
-    if not paths:
-        raise InputError("--checkpoint is empty.", remedy="Name at least one.")
-    if not backbones:
-        backbones = tuple(read_card(load_tensors(path)[1], path).backbone for path in paths)
-    if len(backbones) not in (1, len(paths)):
-        raise InputError(
-            f"{len(backbones)} backbones, but {len(paths)} checkpoints.",
-            remedy="Give one backbone per checkpoint, or one for all of them.",
-        )
-    backbones = backbones * (len(paths) if len(backbones) == 1 else 1)
-    given = [load_checkpoint(path, name) for path, name in zip(paths, backbones, strict=True)]
+    paths = command.checkpoint
+    given = load_checkpoints(paths, command.backbone)
     for path, (_, card) in zip(paths, given, strict=True):
         for what in ("classes", "image_rule"):
             if getattr(card, what) != getattr(given[0][1], what):

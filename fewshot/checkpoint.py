@@ -7,7 +7,7 @@ metadata. Nothing is unpickled.
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -184,3 +184,29 @@ def load_checkpoint(path: Path, backbone: str) -> tuple[Backbone, Card]:
     built = build_backbone(backbone, classes=outputs, seed=0)
     built.load(weights)
     return built, card
+
+
+def load_checkpoints(
+    paths: Sequence[Path], backbones: Sequence[str] = ()
+) -> list[tuple[Backbone, Card]]:
+    """Several checkpoints, as `load_checkpoint` reads each.
+
+    Args:
+        paths: of the checkpoints.
+        backbones: one for each, or one for all; none at all takes what their cards say.
+
+    Raises:
+        InputError: there is none, the numbers do not fit, or one cannot be used.
+    """
+    if not paths:
+        raise InputError("--checkpoint is empty.", remedy="Name at least one.")
+    names = tuple(backbones)
+    if not names:
+        names = tuple(read_card(load_tensors(path)[1], path).backbone for path in paths)
+    if len(names) not in (1, len(paths)):
+        raise InputError(
+            f"{len(names)} backbones, but {len(paths)} checkpoints.",
+            remedy="Give one backbone per checkpoint, or one for all of them.",
+        )
+    names = names * (len(paths) if len(names) == 1 else 1)
+    return [load_checkpoint(path, name) for path, name in zip(paths, names, strict=True)]

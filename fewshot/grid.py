@@ -34,6 +34,7 @@ class Grid:
         notes: what a reader must know, below it.
         values: header and lines of the same table for programs, at full precision; None is
             missing. Each line of the file also ends with the title.
+        texts: how many of the first columns hold words, not numbers.
     """
 
     title: str
@@ -41,12 +42,13 @@ class Grid:
     sections: tuple[tuple[tuple[str, ...], ...], ...]
     notes: tuple[str, ...]
     values: tuple[tuple[str | float | int | None, ...], ...]
+    texts: int = 1
 
     def console(self) -> Group:
         """For a terminal."""
         table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
         for place, name in enumerate(self.header):
-            justify = "left" if place == 0 else "right"
+            justify = "left" if place < self.texts else "right"
             table.add_column(Text(name), justify=justify, overflow="fold")  # type: ignore[arg-type]
         for section in self.sections:
             for row in section:
@@ -59,14 +61,14 @@ class Grid:
         rows = [row for section in self.sections for row in section]
         lines = [f"### {markdown_text(self.title)}", ""]
         lines += [markdown_row([markdown_text(name) for name in self.header])]
-        lines += [markdown_row([":---"] + ["---:"] * (len(self.header) - 1))]
+        lines += [markdown_row([":---"] * self.texts + ["---:"] * (len(self.header) - self.texts))]
         lines += [markdown_row([markdown_text(cell) for cell in row]) for row in rows]
         lines += ["", *(f"- {markdown_text(note)}" for note in self.notes)]
         return "\n".join(lines) + "\n"
 
     def latex(self) -> str:
         """For a paper, needing the package booktabs only."""
-        columns = "l" + "r" * (len(self.header) - 1)
+        columns = "l" * self.texts + "r" * (len(self.header) - self.texts)
         lines = [r"% \usepackage{booktabs}", r"\begin{table}", r"\centering"]
         lines += [rf"\caption{{{latex_text(self.title)}}}"]
         lines += [rf"\begin{{tabular}}{{{columns}}}", r"\toprule"]

@@ -79,6 +79,11 @@ def drawing(width: float, height: float) -> Iterator["Figure"]:
         yield Figure(figsize=(width, height), layout="constrained")
 
 
+def entitle(figure: "Figure", what: str, where: str = "") -> None:
+    """Say above a figure what it shows and, on a second line, of which runs."""
+    figure.suptitle(f"{what}\n{where}" if where else what, fontsize=9.5, x=0.01, ha="left")
+
+
 def save(figure: "Figure", folder: Path, stem: str, formats: Sequence[str]) -> tuple[Path, ...]:
     """Write a figure, each file whole or not at all; the same figure gives the same bytes.
 

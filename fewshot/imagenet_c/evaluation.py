@@ -1,20 +1,18 @@
 """Classifiers on corrupted images, cell after cell; what is finished is kept."""
 
 import io
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from episodes.faults import InputError, is_disk_full
+from episodes.faults import InputError
 from episodes.images import resize_by_rule, to_unit_range
 from episodes.loader import prefetch
 from episodes.tfrecord import replacing
@@ -23,6 +21,7 @@ from fewshot.features import BATCH_SIZE
 from fewshot.imagenet_c.folders import CLEAN, Cell, CorruptedImages
 from fewshot.imagenet_c.metrics import Errors
 from fewshot.imagenet_c.picture import Pixels
+from fewshot.kept import KeptResults
 
 JPEG_QUALITY = 85
 """Of the released images, and of those that `keep` writes."""
@@ -50,15 +49,13 @@ class Column:
         name: of the column.
         backbone: in evaluation mode, on the device.
         classes: names of its outputs.
-        path: of the file with its scores.
-        identity: what makes its scores comparable; kept in the file.
+        kept: the file with its scores.
     """
 
     name: str
     backbone: Backbone
     classes: tuple[str, ...]
-    path: Path
-    identity: Mapping[str, Any]
+    kept: KeptResults
 
     def read(self) -> dict[Cell, Score]:
         """The scores that are there.
@@ -66,22 +63,13 @@ class Column:
         Raises:
             InputError: the file is damaged, or holds scores of other makings.
         """
-        if not self.path.exists():
-            return {}
+        found = self.kept.read()
         try:
-            kept = json.loads(self.path.read_text(encoding="utf-8"))
-            identity = kept["identity"]
-            scores = {_cell(key): Score(**score) for key, score in kept["scores"].items()}
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            return {_cell(key): Score(**score) for key, score in found.items()}
+        except (ValueError, TypeError) as error:
             what = f"is not a file of scores ({error!r})."
-            raise InputError(what, self.path, "Remove it, or choose another --output.") from error
-        wanted = json.loads(json.dumps(self.identity))
-        if identity != wanted:
-            every = sorted(identity.keys() | wanted.keys())
-            names = [name for name in every if identity.get(name) != wanted.get(name)]
-            what = f"holds scores of another {', '.join(names)}."
-            raise InputError(what, self.path, "Choose another --output.")
-        return scores
+            remedy = "Remove it, or choose another --output."
+            raise InputError(what, self.kept.path, remedy) from error
 
     def write(self, scores: Mapping[Cell, Score]) -> None:
         """Keep the scores, atomically.
@@ -89,14 +77,7 @@ class Column:
         Raises:
             InputError: the disk is full, or the folder cannot be written.
         """
-        plain = {f"{name}/{severity}": vars(score) for (name, severity), score in scores.items()}
-        text = json.dumps({"identity": dict(self.identity), "scores": plain}, indent=1)
-        try:
-            with replacing(self.path) as temporary:
-                temporary.write_text(text + "\n", encoding="utf-8")
-        except OSError as error:
-            what = "the disk is full." if is_disk_full(error) else f"cannot be written ({error})."
-            raise InputError(what, self.path, "Choose another --output.") from error
+        self.kept.write({f"{name}/{severity}": vars(s) for (name, severity), s in scores.items()})
 
 
 def _cell(key: str) -> Cell:

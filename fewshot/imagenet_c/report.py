@@ -13,7 +13,7 @@ from fewshot.imagenet_c.metrics import (
     mean_corruption_error,
     relative_mce_alexnet,
 )
-from fewshot.plots import INK, colour_of, drawing, mark_of, save
+from fewshot.plots import INK, colour_of, drawing, entitle, mark_of, save
 
 Scores = Mapping[Cell, Score]
 FAMILIES = ("noise", "blur", "weather", "digital", "extra")
@@ -135,5 +135,5 @@ def draw_errors(
         places[len(CORRUPTIONS)].legend(handles, labels, loc="center")
         figure.supxlabel("severity", fontsize=9)
         figure.supylabel("top-1 error, %", fontsize=9)
-        figure.suptitle(title, fontsize=10, x=0.01, ha="left")
+        entitle(figure, "Errors on corrupted images", title)
         return save(figure, folder, "errors", formats)

@@ -72,7 +72,7 @@ def test_plain_and_antialiased_side_by_side(tmp_path, pair, validation):
     values = {(li["column"], li["corruption"], li["severity"]): li["error"] for li in lines}
     assert len(values) == 2 * (96 + 3) and all(values.values())
     for column in ("resnet18", "aa_resnet18"):
-        kept = json.loads((out / f"{column}.json").read_text())["scores"]
+        kept = json.loads((out / f"{column}.json").read_text())["results"]
         assert len(kept) == 96
         errors = [
             float(values[column, name, str(severity)])
@@ -107,7 +107,7 @@ def test_without_resize_the_network_sees_224_pixels(tmp_path, pair):
     assert "Images seen at 224 px; backbones trained at 32 px." in said
     assert "Only the first 1 images of each class." in said
     assert json.loads((out / "resnet18.json").read_text())["identity"]["resize"] is None
-    with pytest.raises(InputError, match="scores of another resize"):
+    with pytest.raises(InputError, match="results of another resize"):
         run("--checkpoint", pair[0], "--images", folder, "--output", out, "--resize", 32,
             "--corruptions", "fog", "--per-class", 1)  # fmt: skip
 
@@ -117,7 +117,7 @@ def test_the_two_kinds_never_share_scores(tmp_path, pair, validation):
     out = tmp_path / "out"
     flags = ("--checkpoint", pair[0], "--output", out, "--corruptions", "fog", *QUICK)
     run(*flags, "--images", folder)
-    with pytest.raises(InputError, match="scores of another benchmark"):
+    with pytest.raises(InputError, match="results of another benchmark"):
         run(*flags, "--images", validation)
 
 
@@ -176,12 +176,12 @@ def test_a_killed_evaluation_goes_on_to_the_same_table(tmp_path, pair, validatio
         command(tmp_path / "out"), cwd=PROJECT, stdout=subprocess.DEVNULL, start_new_session=True
     )
     deadline = time.monotonic() + 120
-    while not (scores.exists() and len(json.loads(scores.read_text())["scores"]) >= 3):
+    while not (scores.exists() and len(json.loads(scores.read_text())["results"]) >= 3):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    kept = json.loads(scores.read_text())["scores"]
+    kept = json.loads(scores.read_text())["results"]
     assert 3 <= len(kept) < 21
     for out in ("out", "whole"):
         done = subprocess.run(
@@ -193,5 +193,5 @@ def test_a_killed_evaluation_goes_on_to_the_same_table(tmp_path, pair, validatio
         for folder in (tmp_path / "out", tmp_path / "whole")
     ]
     assert counts[0] == counts[1]
-    again = json.loads(scores.read_text())["scores"]
+    again = json.loads(scores.read_text())["results"]
     assert {key: again[key] for key in kept} == kept  # to the very seconds: not computed again

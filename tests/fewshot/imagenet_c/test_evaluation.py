@@ -12,6 +12,7 @@ from torch import nn
 from episodes.faults import InputError
 from fewshot.imagenet_c.evaluation import Column, Preparation, Score, errors_of, evaluate
 from fewshot.imagenet_c.folders import CLEAN, open_images
+from fewshot.kept import KeptResults
 from tests.fewshot.imagenet_c.layouts import CLASSES, write_release, write_validation
 
 CPU = torch.device("cpu")
@@ -39,7 +40,7 @@ class AlwaysFirst(ByLight):
 
 
 def column(folder, network, name="light", classes=CLASSES, **identity):
-    return Column(name, network, classes, folder / f"{name}.json", identity)
+    return Column(name, network, classes, KeptResults(folder / f"{name}.json", identity))
 
 
 @pytest.fixture
@@ -102,26 +103,26 @@ def test_scores_of_other_makings_are_refused(tmp_path, released):
     preparation = Preparation(released, None, "official")
     evaluate([column(tmp_path, ByLight(), weights="abc", resize=None)], preparation, CPU, 0)
     other = column(tmp_path, ByLight(), weights="abd", resize=84)
-    with pytest.raises(InputError, match="scores of another resize, weights"):
+    with pytest.raises(InputError, match="results of another resize, weights"):
         evaluate([other], preparation, CPU, 0)
 
 
-DAMAGED = ("", "[]", '{"identity": {}}', '{"identity": {}, "scores": {"x": 1}}')
+DAMAGED = ("", "[]", '{"identity": {}}', '{"identity": {}, "results": {"x": 1}}')
 
 
 @pytest.mark.parametrize("text", DAMAGED)
 def test_a_damaged_file_of_scores_is_named(tmp_path, text):
     (tmp_path / "light.json").write_text(text)
-    with pytest.raises(InputError, match=r"light.json: is not a file of scores"):
+    with pytest.raises(InputError, match=r"light.json: is not a file of (scores|results)"):
         column(tmp_path, ByLight()).read()
 
 
 def test_the_file_says_all(tmp_path):
     one = column(tmp_path, ByLight(), weights="abc")
     one.write({("fog", 2): Score(3, 4, 0.5)})
-    assert json.loads(one.path.read_text()) == {
+    assert json.loads(one.kept.path.read_text()) == {
         "identity": {"weights": "abc"},
-        "scores": {"fog/2": {"correct": 3, "images": 4, "seconds": 0.5}},
+        "results": {"fog/2": {"correct": 3, "images": 4, "seconds": 0.5}},
     }
     assert one.read() == {("fog", 2): Score(3, 4, 0.5)}
 

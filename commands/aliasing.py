@@ -1,0 +1,173 @@
+"""`aliasing`: what folds at every sub-sampling step, and what shifts do to a backbone's views."""
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+from rich.console import Console
+from rich.progress import Progress
+
+from episodes.faults import InputError
+
+if TYPE_CHECKING:
+    from episodes.loader import LabelledImages
+    from fewshot.aliasing.measurement import Measure
+    from fewshot.checkpoint import Card
+
+
+@dataclass(frozen=True)
+class Command:
+    """Measure aliasing, plain and anti-aliased networks side by side.
+
+    For every sub-sampling step of every network, the share of the map's spectral energy above
+    the new Nyquist frequency, before and after the filter that stands there; and how often a
+    shifted image is classified alike, and how alike its features are. Without --records, on the
+    miniature. The same command goes on where it was stopped.
+    """
+
+    checkpoint: Annotated[tuple[Path, ...], tyro.conf.arg(aliases=["--checkpoints"])]
+    """Weights, one network each."""
+    backbone: Annotated[tuple[str, ...], tyro.conf.arg(aliases=["--backbones"])] = ()
+    """The backbone of each checkpoint, or one for all; by default what their cards say."""
+    records: Path | None = None
+    """Folder with a folder of records per source; the miniature when not given."""
+    sources: tuple[str, ...] = ("all",)
+    """Sources to measure on; all takes the protocol's that are there."""
+    split: str = "test"
+    """Classes to take images from: train, valid or test."""
+    images: int = 64
+    """Images per source, drawn by key."""
+    image_size: int | None = None
+    """Side of the images in pixels; by default that of the first checkpoint's training."""
+    seed: int = 0
+    """Another seed draws other images and shifts."""
+    output: Path | None = None
+    """Folder of results, tables and plots; by default a name in runs/ that depends on all that
+    moves a number."""
+    plots: tuple[str, ...] = ("png", "svg", "pdf")
+    """Formats of the figures."""
+    device: str = "auto"
+    """auto, cpu or cuda."""
+
+    def __post_init__(self) -> None:
+        """Raises InputError for settings that no measurement could have."""
+        for name in ("images", "image_size"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                flag = "--" + name.replace("_", "-")
+                raise InputError(f"{flag} is {value}: it must be above 0.")
+        if self.seed < 0:
+            raise InputError(f"--seed is {self.seed}: it must not be negative.")
+
+
+def run(command: Command, console: Console) -> int:
+    """Measure every network on every source; print and write tables and figures."""
+    import torch
+
+    from fewshot.aliasing.figures import draw_all
+    from fewshot.aliasing.measurement import Measure, measure
+    from fewshot.aliasing.report import agreement_grid, energy_grid
+    from fewshot.checkpoint import load_checkpoints
+    from fewshot.evaluation import distinct_names
+    from fewshot.experiment import short_hash
+    from fewshot.ingredients import fingerprint
+    from fewshot.kept import KeptResults
+    from fewshot.plots import ABSENT, can_plot, check_formats
+    from fewshot.run import choose_device
+
+    check_formats(command.plots)
+    device = choose_device(command.device)
+    given = load_checkpoints(command.checkpoint, command.backbone)
+    cards = [card for _, card in given]
+    names = distinct_names([card.backbone for card in cards])
+    how = Measure(command.image_size or cards[0].image_size, command.images, command.seed)
+    rule = cards[0].image_rule
+    errors = Console(stderr=True)
+    with Progress(console=errors, transient=True, disable=not errors.is_terminal) as bar:
+        opened, benchmark, skipped = open_images(command, how, rule, bar)
+        facts = {"benchmark": benchmark, "rule": rule, "device": device.type} | vars(how)
+        facts["sources"] = {name: fingerprint(images.reader) for name, images in opened.items()}
+        identities = [facts | {"backbone": c.backbone, "weights": c.weights} for c in cards]
+        label = "+".join(dict.fromkeys(card.backbone for card in cards))
+        folder = command.output or Path("runs") / f"aliasing-{label}-{short_hash(identities)}"
+        measured = []
+        for name, (backbone, _), identity in zip(names, given, identities, strict=True):
+            network = backbone.to(device).to(memory_format=torch.channels_last).eval()
+            kept = KeptResults(folder / f"{name}.json", identity)
+            found = kept.read()
+            for source in [source for source in opened if source not in found]:
+                follow = partial(bar.update, bar.add_task(f"{name} {source}"))
+                found[source] = measure(
+                    network,
+                    opened[source],
+                    how,
+                    device,
+                    lambda done, total, follow=follow: follow(completed=done, total=total),  # type: ignore[misc]
+                )
+                kept.write(found)
+            measured.append({source: found[source] for source in opened})
+    title = f"{benchmark} · {' + '.join(names)} · {command.split} classes"
+    notes = notes_on(command, cards, how, rule, skipped)
+    energy = energy_grid(title, names, measured, notes)
+    agreement = agreement_grid(title, names, measured, notes)
+    energy.write(folder, "energy")
+    agreement.write(folder, "agreement")
+    console.print(energy.console())
+    console.print(agreement.console())
+    if can_plot():
+        draw_all(title, names, measured, folder, command.plots)
+    else:
+        console.print(ABSENT, markup=False, soft_wrap=True)
+    console.print(f"\nFolder: {folder}", highlight=False, soft_wrap=True, markup=False)
+    return 0
+
+
+def open_images(
+    command: Command, how: "Measure", rule: str, bar: Progress
+) -> tuple[dict[str, "LabelledImages"], str, dict[str, str]]:
+    """The images of every source, what the benchmark is called, and sources left out, with why.
+
+    Raises:
+        InputError: a source is missing or broken.
+    """
+    from episodes.loader import LabelledImages
+    from fewshot.experiment import Experiment
+    from fewshot.sources import find_records, open_sources
+
+    wanted = Experiment(records=command.records, sources=command.sources, split=command.split)
+    wanted = wanted.check()
+    task = bar.add_task("draw the miniature", visible=command.records is None)
+    records, benchmark = find_records(
+        wanted, lambda done, total: bar.update(task, completed=done, total=total)
+    )
+    readers, skipped = open_sources(wanted, records)
+    texts = list(readers) if command.sources == ("all",) else command.sources
+    opened = {}
+    for text in texts:
+        images = LabelledImages(records, text, command.split, how.read_size, rule)
+        opened[images.reader.spec.name] = images
+    return opened, benchmark, skipped
+
+
+def notes_on(
+    command: Command,
+    cards: list["Card"],
+    how: "Measure",
+    rule: str,
+    skipped: dict[str, str],
+) -> list[str]:
+    """What a reader of the tables must know about how their numbers came to be."""
+    notes = []
+    if command.records is None:
+        notes.append("miniature: drawn stand-ins; never comparable to published numbers.")
+    for card in cards:
+        notes.append(f"{card.backbone}: trained on {card.source} at {card.image_size} px.")
+    notes.append(
+        f"{how.images} images per source (fewer where there are not as many), seed {how.seed}, "
+        f"read at {how.read_size} px by the rule {rule}; the network sees the middle {how.size} "
+        f"px, and views up to {how.reach} px off it."
+    )
+    notes += [f"{source}: {reason}." for source, reason in skipped.items()]
+    return list(dict.fromkeys(notes))

@@ -1,0 +1,1 @@
+"""Measuring aliasing: energy that folds, views under shifts, the gain of filters."""
