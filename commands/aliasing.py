@@ -75,7 +75,7 @@ def run(command: Command, console: Console) -> int:
     from fewshot.ingredients import fingerprint
     from fewshot.kept import KeptResults
     from fewshot.plots import ABSENT, can_plot, check_formats
-    from fewshot.run import choose_device
+    from fewshot.devices import choose_device
 
     check_formats(command.plots)
     device = choose_device(command.device)

@@ -166,6 +166,9 @@ def load_columns(command: Command) -> list[tuple["Backbone", "Card"]]:
     paths = command.checkpoint
     given = load_checkpoints(paths, command.backbone)
     for path, (_, card) in zip(paths, given, strict=True):
+        if card.outputs not in (None, len(card.classes)) or not card.classes:
+            what = "has a classifier whose outputs have no class names."
+            raise InputError(what, path, "Give a checkpoint that was trained here.")
         for what in ("classes", "image_rule"):
             if getattr(card, what) != getattr(given[0][1], what):
                 word = what.replace("_", " ")

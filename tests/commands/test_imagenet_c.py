@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -27,9 +28,10 @@ PROJECT = Path(__file__).parents[2]
 QUICK = ("--resize", 32, "--jobs", 1, "--plots", "png")
 
 
-def write_checkpoint(path, name="resnet18", classes=CLASSES, seed=0, rule="official"):
-    card = Card(name, "test", "ilsvrc_2012", "train", classes, 32, rule, "md-v1", seed)
-    save_checkpoint(path, build_backbone(name, len(classes), seed).eval(), card)
+def write_checkpoint(path, name="resnet18", classes=CLASSES, rule="official", outputs=None):
+    card = Card(name, "test", "ilsvrc_2012", "train", classes, 32, rule, "md-v1", 0)
+    network = build_backbone(name, outputs or len(classes), 0).eval()
+    save_checkpoint(path, network, replace(card, outputs=outputs))
     return path
 
 
@@ -142,6 +144,9 @@ def test_checkpoints_that_cannot_share_a_table_are_refused(tmp_path, pair, valid
     for path, what in ((other, "another classes"), (rule, "another image rule")):
         with pytest.raises(InputError, match=what):
             run("--checkpoint", pair[0], path, "--images", validation, *QUICK)
+    nameless = write_checkpoint(tmp_path / "n.safetensors", outputs=5)
+    with pytest.raises(InputError, match="outputs have no class names"):
+        run("--checkpoint", nameless, "--images", validation, *QUICK)
     with pytest.raises(InputError, match="2 backbones, but 1 checkpoints"):
         run("--checkpoint", pair[0], "--backbone", "resnet18", "aa_resnet18")
     with pytest.raises(InputError, match="holds the backbone aa_resnet18, not resnet18"):

@@ -25,10 +25,8 @@ def measured(filtered, same):
     step |= {"before": spectrum(4.0), "after": spectrum(1.0 if filtered else 4.0)}
     pair = {"same": same, "cosine": [0.5, 1.0]}
     found = {"steps": [step], "random": pair, "moved": {"0.5": pair, "2": pair}}
-    return {
-        "dtd": found,
-        "cu_birds": found | {"random": {"same": [1.0, 1.0], "cosine": [1.0, 1.0]}},
-    }
+    steady = {"same": [1.0, 1.0], "cosine": [1.0, 1.0]}
+    return {"dtd": found, "cu_birds": found | {"random": steady}}
 
 
 NAMES = ("plain", "aa_plain")
