@@ -70,12 +70,12 @@ def run(command: Command, console: Console) -> int:
     from fewshot.aliasing.measurement import Measure, measure
     from fewshot.aliasing.report import agreement_grid, energy_grid
     from fewshot.checkpoint import load_checkpoints
+    from fewshot.devices import choose_device
     from fewshot.evaluation import distinct_names
     from fewshot.experiment import short_hash
     from fewshot.ingredients import fingerprint
     from fewshot.kept import KeptResults
     from fewshot.plots import ABSENT, can_plot, check_formats
-    from fewshot.devices import choose_device
 
     check_formats(command.plots)
     device = choose_device(command.device)
