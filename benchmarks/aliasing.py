@@ -82,10 +82,13 @@ def call(arguments: Sequence[object]) -> None:
 # ---- differences -----------------------------------------------------------------------------
 
 
-def over_seeds(values: Sequence[float]) -> tuple[float, float]:
+def over_seeds(values: Sequence[float], digits: int = 1) -> str:
     """Mean and half-width of the 95 % interval over seeds, by Student's t."""
-    spread = float(np.std(values, ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else math.nan
-    return float(np.mean(values)), float(stats.t.ppf(0.975, len(values) - 1)) * spread
+    mean = f"{np.mean(values):+.{digits}f}"
+    if len(values) < 2:
+        return mean
+    spread = np.std(values, ddof=1) / math.sqrt(len(values))
+    return f"{mean} ± {stats.t.ppf(0.975, len(values) - 1) * spread:.{digits}f}"
 
 
 def accuracies(study: Study) -> pd.DataFrame:
@@ -109,13 +112,12 @@ def differences(study: Study) -> list[tuple[str, ...]]:
         width = 1.96 * math.sqrt((by_source.var(ddof=0) / counts).sum()) / len(means)
         by_seed = change.groupby(["seed", "source"]).mean().groupby("seed").mean()
         levels = [of_head[name].groupby("source").mean().mean() for name in study.names]
-        seeds = over_seeds(by_seed.tolist())
         rows.append(
             (
                 f"accuracy, {head}",
                 *(f"{100 * level:.1f}" for level in levels),
                 f"{100 * means.mean():+.1f} ± {100 * width:.1f}",
-                f"{100 * seeds[0]:+.1f} ± {100 * seeds[1]:.1f}",
+                over_seeds((100 * by_seed).tolist()),
             )
         )
     return rows
@@ -129,10 +131,10 @@ def measures(study: Study) -> list[tuple[str, ...]]:
     found = {name: [_read(study, name, seed) for seed in study.seeds] for name in study.names}
     for k, (kind, scale) in enumerate(zip(kinds, scales, strict=True)):
         plain, filtered = ([scale * one[k] for one in found[name]] for name in study.names)
-        mean, width = over_seeds([b - a for a, b in zip(plain, filtered, strict=True)])
         digits = 1 if scale > 1 else 3
+        change = over_seeds([b - a for a, b in zip(plain, filtered, strict=True)], digits)
         levels = (f"{np.mean(side):.{digits}f}" for side in (plain, filtered))
-        rows.append((kind, *levels, "", f"{mean:+.{digits}f} ± {width:.{digits}f}"))
+        rows.append((kind, *levels, "", change))
     return rows
 
 
