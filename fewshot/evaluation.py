@@ -1,8 +1,6 @@
 """Heads on episodes: one accuracy per episode. Knows no head and no source by name."""
 
 import hashlib
-import time
-import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,13 +12,21 @@ from torch import Tensor
 
 from episodes import EpisodePlan, EpisodeReader, InputError
 from fewshot.backbones import Backbone
-from fewshot.features import FeatureStore
-from fewshot.heads import Head, file_of_head
-from fewshot.results.rows import ClassCount, EpisodeRow
+from fewshot.features import FeatureStore, Shelf
+from fewshot.heads import Episode, EpisodeHead, Head
+from fewshot.heads.batch import Size, batches
+from fewshot.results.rows import FAILED, OK, ClassCount, EpisodeRow
+from fewshot.trial import TIME_LIMIT, Trial, try_alone, try_together, try_tuning
 
 WINDOW = 25
 """Episodes whose images are embedded together, at most: the first window is one episode, so that
 the first row comes soon and an early interruption loses little."""
+
+MOST_TIMEOUTS = 3
+"""Episodes of a source on which a head may exceed its time; the others then count as failed."""
+CPU_BYTES, GPU_SHARE = 64 * 2**20, 0.25
+"""Memory for the episodes that a head works on at once: what a processor's cache is good for, or
+a share of the GPU's."""
 
 Done = Callable[[str, EpisodePlan], bool]
 Progress = Callable[[str, int, int], None]
@@ -41,17 +47,25 @@ class Entry:
     backbone: int | None
 
 
-def line_up(heads: Sequence[Head], backbones: Sequence[str]) -> list[Entry]:
+def line_up(
+    heads: Sequence[Head], backbones: Sequence[str], peeking: Sequence[str] = ()
+) -> list[Entry]:
     """Every head on its extractors: heads over one extractor once per backbone.
 
     A head over many extractors gets all the backbones or, if there is one, its stages.
+
+    Args:
+        heads: in the order of the table.
+        backbones: their names.
+        peeking: heads (as text) that were found to look at the other queries without saying so.
 
     Raises:
         InputError: two entries would share a label.
     """
     entries = []
     for head in heads:
-        label = f"{head} (transductive)" if head.transductive else str(head)
+        peeks = head.transductive or str(head) in peeking
+        label = f"{head} (transductive)" if peeks else str(head)
         if head.extractors == "many":
             entries.append(Entry(label, head, None))
         elif len(backbones) == 1:
@@ -91,6 +105,9 @@ class Evaluation:
         entries: from `line_up`.
         device: where backbones and heads compute.
         workers: processes that read images ahead; they do not change any number.
+        shelf: where features are kept; by default only as long as this evaluation.
+        max_bytes: memory for the episodes that a head works on at once; moves no number.
+        time_limit: seconds that a head of the user's may take for one episode.
     """
 
     def __init__(
@@ -100,13 +117,40 @@ class Evaluation:
         entries: Sequence[Entry],
         device: torch.device,
         workers: int = 0,
+        shelf: Shelf | None = None,
+        max_bytes: int | None = None,
+        time_limit: float = TIME_LIMIT,
     ) -> None:
         self.reader, self.backbones, self.entries = reader, backbones, entries
-        self.device = device
+        self.device, self.time_limit = device, time_limit
         self.stages = len(backbones) == 1 and any(entry.backbone is None for entry in entries)
         self.store = FeatureStore(
-            reader.images, backbones, stages=self.stages, device=device, workers=workers
+            reader.images,
+            backbones,
+            stages=self.stages,
+            device=device,
+            workers=workers,
+            shelf=shelf,
         )
+        self.max_bytes = _memory(device) if max_bytes is None else max_bytes
+        self._timeouts: Counter[str] = Counter()
+
+    def plans(self, episodes: int) -> list[EpisodePlan]:
+        """The plans of episodes 0, 1, …
+
+        Raises:
+            InputError: an episode has a single class, or no query.
+        """
+        plans = [self.reader.plan(index) for index in range(episodes)]
+        for plan in plans:
+            lack = "one class" if plan.way < 2 else "no query image"
+            if plan.way < 2 or not len(plan.query_labels):
+                raise InputError(
+                    f"episode {plan.index} has {lack}: there is nothing to tell apart.",
+                    f"source {plan.source}",
+                    "Choose another --protocol, or other classes.",
+                )
+        return plans
 
     def rows(
         self,
@@ -114,7 +158,9 @@ class Evaluation:
         done: Done = lambda label, plan: False,
         progress: Progress = lambda what, finished, total: None,
     ) -> Iterator[list[EpisodeRow]]:
-        """Accuracies of the entries on episodes 0, 1, …, as each episode is finished.
+        """Accuracies of the entries on episodes 0, 1, …, as each window of them is finished.
+
+        A head that fails on an episode, or takes too long, has a failed row; the others go on.
 
         Args:
             episodes: how many.
@@ -126,110 +172,123 @@ class Evaluation:
             The new rows of one episode.
 
         Raises:
-            InputError: an image cannot be read, or a head's scores are not finite.
+            InputError: an image cannot be read, an episode has nothing to tell apart, or a head
+                of this project cannot work on what it is given.
         """
-        plans = [self.reader.plan(index) for index in range(episodes)]
+        plans = self.plans(episodes)
         start, size = 0, 1
         while start < episodes:
-            window, later = plans[start : start + size], plans[start + size :]
+            window = plans[start : start + size]
             start, size = start + size, min(2 * size, WINDOW)
             todo = {
-                plan.index: [entry for entry in self.entries if not done(entry.label, plan)]
-                for plan in window
+                entry: [plan for plan in window if not done(entry.label, plan)]
+                for entry in self.entries
             }
             frozen = [
-                plan
-                for plan in window
-                if any(not entry.head.adapts_backbone for entry in todo[plan.index])
+                plan for entry in todo if not entry.head.adapts_backbone for plan in todo[entry]
             ]
             self.store.embed(frozen, lambda n, total: progress("images", n, total))
+            found: dict[int, list[EpisodeRow]] = {plan.index: [] for plan in window}
+            for entry, missing in todo.items():
+                for plan, trial in self._trials(entry, missing):
+                    found[plan.index].append(_row(entry, plan, trial))
             for plan in window:
-                rows = [self.row(entry, plan) for entry in todo[plan.index]]
                 progress("episodes", plan.index + 1, episodes)
-                if rows:
-                    yield rows
-            self.store.keep_only(later)
+                if found[plan.index]:
+                    yield found[plan.index]
 
-    def row(self, entry: Entry, plan: EpisodePlan) -> EpisodeRow:
-        """One entry on one episode whose images have been embedded."""
-        began = time.perf_counter()
-        scores = self._checked_scores(entry, plan).float().cpu().numpy()
-        if not np.isfinite(scores).all():
-            raise InputError(
-                f"the scores of {plan.source} episode {plan.index} are not finite.",
-                f"head {entry.label}",
-                "Check the head's settings and the checkpoint.",
-            )
-        # numpy's argmax takes the lowest label of a tie, as the benchmark does.
-        right = plan.query_labels[scores.argmax(axis=1) == plan.query_labels]
-        correct, way = len(right), plan.way
-        by_class = (
-            plan.class_ids,
-            plan.shots,
-            np.bincount(plan.query_labels, minlength=way),
-            np.bincount(right, minlength=way),
-        )
-        return EpisodeRow(
-            head=entry.label,
-            source=plan.source,
-            split=plan.split.value,
-            seed=plan.seed,
-            index=plan.index,
-            accuracy=correct / len(plan.query_labels),
-            way=way,
-            support_size=len(plan.support_labels),
-            query_count=len(plan.query_labels),
-            correct=correct,
-            plan_hash=plan.hash,
-            seconds=time.perf_counter() - began,
-            classes=tuple(starmap(ClassCount, np.stack(by_class, axis=1).tolist())),
-        )
-
-    def _checked_scores(self, entry: Entry, plan: EpisodePlan) -> Tensor:
-        """[query, way] scores, of a user's own head too."""
-        where, episode = f"head {entry.label}", f"{plan.source} episode {plan.index}"
-        try:
-            scores = self._scores(entry, plan)
-        except InputError:
-            raise
-        except (Exception, SystemExit) as error:
-            if (file := file_of_head(entry.head)) is None:
-                raise  # a fault of ours
-            lines = [
-                f.lineno
-                for f in traceback.extract_tb(error.__traceback__)
-                if f.filename == str(file)
+    def _trials(
+        self, entry: Entry, plans: Sequence[EpisodePlan]
+    ) -> Iterator[tuple[EpisodePlan, Trial]]:
+        """One entry on episodes whose images have been embedded, in any order."""
+        head = entry.head
+        if isinstance(head, EpisodeHead) and not head.adapts_backbone:
+            sizes = [
+                Size(len(p.support_labels), len(p.query_labels), p.way, self._dims(entry))
+                for p in plans
             ]
-            place = f"{file}, line {lines[-1]}" if lines else str(file)
-            what = f"fails on {episode}: {type(error).__name__}: {error}."
-            raise InputError(what, where, f"See {place}.") from error
-        wanted = (len(plan.query_labels), plan.way)
-        if not isinstance(scores, Tensor) or scores.shape != wanted or scores.is_complex():
-            found = list(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
-            what = f"gives scores {found} for {episode}, not real numbers {list(wanted)}."
-            raise InputError(what, where, "Give one score per query and class.")
-        return scores.detach()
+            for batch in batches(head, sizes, self.max_bytes):
+                episodes = [self._episode(entry, plans[position]) for position in batch]
+                chosen = [plans[position] for position in batch]
+                yield from zip(chosen, try_together(head, episodes), strict=True)
+            return
+        for plan in plans:
+            if self._timeouts[entry.label] >= MOST_TIMEOUTS:
+                trial = Trial(failure=f"not tried after {MOST_TIMEOUTS} that took too long")
+            elif head.adapts_backbone:
+                images = self.reader.read(plan)
+                trial = try_tuning(
+                    head,
+                    self.backbones[entry.backbone or 0],
+                    images.support_images.to(self.device),
+                    self._labels(plan),
+                    plan.way,
+                    images.query_images.to(self.device),
+                    head_generator(plan, entry.label),
+                    self.time_limit,
+                )
+            else:
+                trial = try_alone(head, self._episode(entry, plan), self.time_limit)
+            self._timeouts[entry.label] += trial.timed_out
+            yield plan, trial
 
-    def _scores(self, entry: Entry, plan: EpisodePlan) -> Tensor:
-        """[query, way] scores."""
+    def _labels(self, plan: EpisodePlan) -> Tensor:
         # a copy: a head that writes to its labels must not change the plan
-        labels = torch.tensor(plan.support_labels, device=self.device)
-        generator = head_generator(plan, entry.label)
-        if entry.head.adapts_backbone:
-            backbone = self.backbones[entry.backbone or 0]
-            episode = self.reader.read(plan)
-            support = episode.support_images.to(self.device)
-            predict = entry.head.fit_backbone(backbone, support, labels, plan.way, generator)
-            return predict(episode.query_images.to(self.device))
-        features = self._features(entry, plan.support_class_ids, plan.support_images)
-        fitted = entry.head.fit(features, labels, plan.way, generator)
-        return fitted(self._features(entry, plan.query_class_ids, plan.query_images))
+        return torch.tensor(plan.support_labels, device=self.device)
+
+    def _episode(self, entry: Entry, plan: EpisodePlan) -> Episode:
+        """An episode as the features that this entry works on."""
+        return Episode(
+            self._features(entry, plan.support_class_ids, plan.support_images),
+            self._labels(plan),
+            plan.way,
+            self._features(entry, plan.query_class_ids, plan.query_images),
+            head_generator(plan, entry.label),
+        )
+
+    def _extractors(self, entry: Entry) -> slice:
+        """Which features this entry works on: all, or the last stage of its backbone."""
+        if entry.backbone is None:
+            return slice(None)
+        last = len(self.store.dims) - 1 if self.stages else entry.backbone
+        return slice(last, last + 1)
+
+    def _dims(self, entry: Entry) -> tuple[int, ...]:
+        return tuple(self.store.dims[self._extractors(entry)])
 
     def _features(self, entry: Entry, class_ids: np.ndarray, numbers: np.ndarray) -> list[Tensor]:
-        """The features this entry works on: all extractors, or the last stage of its backbone."""
-        features = self.store.look_up(class_ids, numbers)
-        if entry.backbone is None:
-            chosen = list(features)
-        else:
-            chosen = [features[-1] if self.stages else features[entry.backbone]]
-        return [part.to(self.device) for part in chosen]
+        features = self.store.look_up(class_ids, numbers, self._extractors(entry))
+        return [part.to(self.device) for part in features]
+
+
+def _memory(device: torch.device) -> int:
+    if device.type != "cuda":
+        return CPU_BYTES
+    return int(GPU_SHARE * torch.cuda.get_device_properties(device).total_memory)
+
+
+def _row(entry: Entry, plan: EpisodePlan, trial: Trial) -> EpisodeRow:
+    """What a trial comes to."""
+    correct, accuracy, by_class = 0, None, None
+    if trial.scores is not None:
+        # numpy's argmax takes the lowest label of a tie, as the benchmark does.
+        right = plan.query_labels[trial.scores.argmax(axis=1) == plan.query_labels]
+        correct, accuracy = len(right), len(right) / len(plan.query_labels)
+        queries, hits = (np.bincount(x, minlength=plan.way) for x in (plan.query_labels, right))
+        by_class = np.stack([plan.class_ids, plan.shots, queries, hits], axis=1)
+    return EpisodeRow(
+        head=entry.label,
+        source=plan.source,
+        split=plan.split.value,
+        seed=plan.seed,
+        index=plan.index,
+        accuracy=accuracy,
+        way=plan.way,
+        support_size=len(plan.support_labels),
+        query_count=len(plan.query_labels),
+        correct=correct,
+        plan_hash=plan.hash,
+        seconds=trial.seconds,
+        status=OK if by_class is not None else FAILED + trial.failure,
+        classes=() if by_class is None else tuple(starmap(ClassCount, by_class.tolist())),
+    )

@@ -1,6 +1,10 @@
 """The features that heads work on: each image is embedded once, however many episodes use it."""
 
-from collections.abc import Callable, Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -10,10 +14,16 @@ from episodes import EpisodePlan, ImageReader
 from episodes.loader import load_batches
 from episodes.plan import Integers
 from fewshot.backbones import Backbone
+from fewshot.experiment import short_hash
+from fewshot.feature_file import FeatureFile
+
+T = TypeVar("T")
 
 BATCH_SIZE = 64
 """Images per forward pass. Every pass has this shape (the last is padded), so that an image's
 features do not depend on which images share its pass."""
+MAKING_VERSION = 1
+"""Of the arithmetic between pixels and features; another version never reads these files."""
 
 
 def embed_batch(backbone: Backbone, images: Tensor, device: torch.device) -> tuple[Tensor, ...]:
@@ -32,8 +42,50 @@ def embed_batch(backbone: Backbone, images: Tensor, device: torch.device) -> tup
         return tuple(stage[: len(images)].float().cpu() for stage in backbone.stages(padded))
 
 
+@dataclass(frozen=True)
+class Shelf:
+    """Where features are kept, and what tells them apart from others.
+
+    Attributes:
+        folder: None keeps them in temporary files that vanish with the store.
+        dtype: float32, or float16 for half the space; heads see what was stored.
+        backbones: of each backbone, what its features depend on (name and hash of its weights).
+        images: fingerprint of the images of each source, by its name.
+        device: what computes, in words.
+    """
+
+    folder: Path | None = None
+    dtype: str = "float32"
+    backbones: Sequence[str] = ()
+    images: dict[str, str] = field(default_factory=dict)
+    device: str = ""
+
+    def making(self, images: ImageReader, backbone: int, stage: int) -> dict[str, object]:
+        """Everything that the features of a stage of a backbone depend on."""
+        return {
+            "version": MAKING_VERSION,
+            "backbone": self.backbones[backbone] if self.backbones else str(backbone),
+            "stage": stage,
+            "source": images.spec.name,
+            "split": images.split.value,
+            "images": self.images.get(images.spec.name, ""),
+            "rule": images.rule,
+            "size": images.size,
+            "device": self.device,
+            "torch": torch.__version__,
+        }
+
+
+class Census(NamedTuple):
+    """How many images some plans use."""
+
+    in_episodes: int  # counted as often as they are used
+    different: int
+    missing: int  # without features yet
+
+
 class FeatureStore:
-    """Features of the images of one split of one source.
+    """Features of the images of one split of one source, on disk.
 
     Args:
         images: where they are read.
@@ -41,6 +93,7 @@ class FeatureStore:
         stages: keep the features after every stage of each backbone, not only the last.
         device: where the backbones are.
         workers: processes that read images ahead.
+        shelf: where features are kept.
     """
 
     def __init__(
@@ -51,18 +104,30 @@ class FeatureStore:
         stages: bool,
         device: torch.device,
         workers: int = 0,
+        shelf: Shelf | None = None,
     ) -> None:
         self.images, self.backbones, self.stages = images, backbones, stages
         self.device, self.workers = device, workers
-        self.dims = [dim for backbone in backbones for dim in self._kept(backbone.stage_dims)]
+        shelf = shelf or Shelf()
         sizes = images.spec.images_in_split(images.split)
         self._first_class = images.spec.split_classes[images.split].start
         self._starts = np.concatenate([[0], np.cumsum(sizes)])
-        self._row = np.full(int(self._starts[-1]), -1, dtype=np.int32)
-        self._features = np.empty((0, sum(self.dims)), dtype=np.float32)
-        self._used = 0
+        self._temporary = None if shelf.folder else tempfile.TemporaryDirectory()
+        folder = shelf.folder or Path(self._temporary.name)  # type: ignore[union-attr]
+        self.files: list[list[FeatureFile]] = []
+        for number, backbone in enumerate(backbones):
+            files = []
+            for stage in self._kept(range(len(backbone.stage_dims))):
+                making = shelf.making(images, number, stage)
+                dim = backbone.stage_dims[stage]
+                key = short_hash(making | {"dim": dim, "dtype": shelf.dtype})
+                path = folder / f"{images.spec.name}-{images.split}-{key}.features"
+                count = int(self._starts[-1])
+                files.append(FeatureFile(path, making, count, dim, shelf.dtype))
+            self.files.append(files)
+        self.dims = [dim for backbone in backbones for dim in self._kept(backbone.stage_dims)]
 
-    def _kept(self, per_stage: Sequence[Tensor] | Sequence[int]) -> Sequence[Tensor | int]:
+    def _kept(self, per_stage: Sequence[T]) -> Sequence[T]:
         return per_stage if self.stages else per_stage[-1:]
 
     def _places(self, class_ids: Integers, numbers: Integers) -> Integers:
@@ -70,8 +135,8 @@ class FeatureStore:
         places: Integers = self._starts[class_ids - self._first_class] + numbers
         return places
 
-    def _wanted(self, plans: Sequence[EpisodePlan]) -> Integers:
-        """Places of the images of these plans, sorted, each once."""
+    def _used(self, plans: Sequence[EpisodePlan]) -> Integers:
+        """Places of the images of these plans, as often as they are used."""
         parts = [
             self._places(class_ids, numbers)
             for plan in plans
@@ -80,31 +145,28 @@ class FeatureStore:
                 (plan.query_class_ids, plan.query_images),
             )
         ]
-        return np.unique(np.concatenate([np.empty(0, np.int64), *parts]))
+        return np.concatenate([np.empty(0, np.int64), *parts])
+
+    def _absent(self, places: Integers) -> Integers:
+        """Those of these places without all their features."""
+        there = np.ones(len(places), dtype=bool)
+        for files in self.files:
+            for file in files:
+                there &= file.has(places)
+        absent: Integers = places[~there]
+        return absent
+
+    def census(self, plans: Sequence[EpisodePlan]) -> Census:
+        """How many images these plans use, and how many of them have no features yet."""
+        used = self._used(plans)
+        different = np.unique(used)
+        return Census(len(used), len(different), len(self._absent(different)))
 
     def missing(self, plans: Sequence[EpisodePlan]) -> tuple[Integers, Integers]:
         """Class ids and numbers of the images of these plans that have no features yet, sorted."""
-        wanted = self._wanted(plans)
-        wanted = wanted[self._row[wanted] < 0]
-        classes = np.searchsorted(self._starts, wanted, side="right") - 1
-        return classes + self._first_class, wanted - self._starts[classes]
-
-    def keep_only(self, plans: Sequence[EpisodePlan]) -> None:
-        """Forget the images that these plans do not use, once they are half of what is held.
-
-        A source of millions of images hardly meets one of them twice; its features need not
-        outlive the episode.
-        """
-        if not self._used:
-            return
-        wanted = self._wanted(plans)
-        kept = wanted[self._row[wanted] >= 0]
-        if len(kept) > self._used / 2:
-            return
-        self._features = self._features[self._row[kept]]
-        self._row.fill(-1)
-        self._row[kept] = np.arange(len(kept))
-        self._used = len(kept)
+        absent = self._absent(np.unique(self._used(plans)))
+        classes = np.searchsorted(self._starts, absent, side="right") - 1
+        return classes + self._first_class, absent - self._starts[classes]
 
     def embed(
         self,
@@ -118,34 +180,28 @@ class FeatureStore:
             progress: called with images done and images to do.
 
         Raises:
-            InputError: an image cannot be read.
+            InputError: an image cannot be read, or the disk is full.
         """
         class_ids, numbers = self.missing(plans)
-        total = len(numbers)
-        self._reserve(total)
         places, done = self._places(class_ids, numbers), 0
         batches = load_batches(self.images, class_ids, numbers, BATCH_SIZE, self.workers)
         for batch in batches:
-            rows = slice(self._used, self._used + len(batch))
-            np.concatenate(list(self._embed(batch)), axis=1, out=self._features[rows])
-            self._row[places[done : done + len(batch)]] = np.arange(rows.start, rows.stop)
-            self._used, done = rows.stop, done + len(batch)
-            progress(done, total)
+            rows = places[done : done + len(batch)]
+            for files, backbone in zip(self.files, self.backbones, strict=True):
+                features = self._kept(embed_batch(backbone, batch, self.device))
+                for file, part in zip(files, features, strict=True):
+                    file.write(rows, part.numpy())
+            done += len(batch)
+            progress(done, len(places))
 
-    def _embed(self, batch: Tensor) -> Iterator[np.ndarray[tuple[int, int], np.dtype[np.float32]]]:
-        for backbone in self.backbones:
-            for features in self._kept(embed_batch(backbone, batch, self.device)):
-                yield features.numpy()  # type: ignore[union-attr]
-
-    def _reserve(self, extra: int) -> None:
-        needed = self._used + extra
-        if needed > len(self._features):
-            grown = np.empty((max(needed, self._used * 5 // 4), sum(self.dims)), dtype=np.float32)
-            grown[: self._used] = self._features[: self._used]
-            self._features = grown
-
-    def look_up(self, class_ids: Integers, numbers: Integers) -> tuple[Tensor, ...]:
+    def look_up(
+        self, class_ids: Integers, numbers: Integers, extractors: slice = slice(None)
+    ) -> tuple[Tensor, ...]:
         """Features of images that have been embedded.
+
+        Args:
+            class_ids, numbers: of the images.
+            extractors: which of the extractors below; all by default.
 
         Returns:
             One float32 [n, D] per extractor: the stages of the first backbone, then of the next;
@@ -154,8 +210,14 @@ class FeatureStore:
         Raises:
             KeyError: an image has not been embedded.
         """
-        rows = self._row[self._places(class_ids, numbers)]
-        if (rows < 0).any():
-            raise KeyError("embed the plan first")
-        parts: tuple[Tensor, ...] = torch.from_numpy(self._features[rows]).split(self.dims, dim=1)
-        return parts
+        places = self._places(class_ids, numbers)
+        chosen = [file for files in self.files for file in files][extractors]
+        return tuple(torch.from_numpy(file.read(places)) for file in chosen)
+
+    def close(self) -> None:
+        """Release the files."""
+        for files in self.files:
+            for file in files:
+                file.close()
+        if self._temporary is not None:
+            self._temporary.cleanup()

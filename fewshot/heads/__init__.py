@@ -11,7 +11,7 @@ from typing import Any
 
 from episodes.faults import InputError, unknown_name
 from fewshot.heads.base import Features, Head, ImagePredictor, Predictor
-from fewshot.heads.batch import EpisodeHead, EpisodePredictor, Queries, Support
+from fewshot.heads.batch import Episode, EpisodeHead, EpisodePredictor, Queries, Support
 from fewshot.heads.finetune import Finetune, ProtoMaml
 from fewshot.heads.flute import Flute
 from fewshot.heads.layer import Anil, FinetuneCosine, FinetuneLinear
@@ -28,10 +28,17 @@ from fewshot.heads.tim import Tim
 from fewshot.heads.tsa import Tsa
 from fewshot.heads.url import Url
 from fewshot.heads.urt import Urt
-from fewshot.heads.user_file import file_of_head, load_head_class
+from fewshot.heads.user_file import (
+    file_of_head,
+    installed_heads,
+    is_own,
+    load_head_class,
+    load_installed,
+)
 
 __all__ = [
     "HEADS",
+    "Episode",
     "EpisodeHead",
     "EpisodePredictor",
     "Features",
@@ -42,6 +49,7 @@ __all__ = [
     "Support",
     "build_head",
     "file_of_head",
+    "is_own",
 ]
 
 FROZEN: tuple[type[Head], ...] = (
@@ -76,7 +84,7 @@ def build_head(text: str, **settings: Any) -> Head:
 
     Args:
         text: `name`, `name:key=value,key=value`, `path/mine.py:MyHead`, or
-            `path/mine.py:MyHead:key=value`.
+            `path/mine.py:MyHead:key=value`; a name of the table, or of an installed package.
         settings: more settings, as values of the field's type or as text.
 
     Raises:
@@ -95,9 +103,12 @@ def build_head(text: str, **settings: Any) -> Head:
         written = file["settings"] or ""
     else:
         name, _, written = text.partition(":")
-        if name not in HEADS:
-            raise unknown_name("head", name, HEADS)
-        head = HEADS[name]
+        if name in HEADS:
+            head = HEADS[name]
+        elif name in (installed := installed_heads()):
+            head = load_installed(installed[name])
+        else:
+            raise unknown_name("head", name, [*HEADS, *installed])
     values = split_settings(written, text)
     twice = values.keys() & settings.keys()
     if twice:

@@ -47,11 +47,14 @@ class Head:
         transductive: whether a query's scores depend on the other queries.
         extractors: "one" for a head on a single feature extractor, "many" for a head that
             wants the features of all of them.
+        tuning: what labelled data beyond an episode's support its settings are chosen on, e.g.
+            "validation classes"; results carry it. No head of this project is tuned on any.
     """
 
     name: ClassVar[str]
     transductive: ClassVar[bool] = False
     extractors: ClassVar[Literal["one", "many"]] = "one"
+    tuning: ClassVar[str] = "none"
 
     @property
     def adapts_backbone(self) -> bool:

@@ -1,8 +1,9 @@
-"""A head from the user's own file: `mine.py:MyHead`."""
+"""Heads of the user's: from a file, `mine.py:MyHead`, or from an installed package."""
 
 import hashlib
 import inspect
 import sys
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 
@@ -10,6 +11,7 @@ from episodes.faults import InputError, unknown_name
 from fewshot.heads.base import Head
 
 USER_MODULE = "user_head_"
+ENTRY_GROUP = "fewshot.heads"
 
 
 def load_head_class(path: Path, class_name: str) -> type[Head]:
@@ -31,7 +33,15 @@ def load_head_class(path: Path, class_name: str) -> type[Head]:
     if head is None:
         fault = unknown_name("class", class_name, _head_names(module))
         raise InputError(fault.what, path, fault.remedy)
-    where = f"{path}:{class_name}"
+    return _checked(head, f"{path}:{class_name}")
+
+
+def _checked(head: object, where: str) -> type[Head]:
+    """A head class that can be made.
+
+    Raises:
+        InputError: see `load_head_class`.
+    """
     if not (isinstance(head, type) and issubclass(head, Head)):
         raise InputError("is not a head.", where, "Derive it from fewshot.heads.Head.")
     if not isinstance(getattr(head, "name", None), str):
@@ -73,7 +83,33 @@ def _head_names(module: ModuleType) -> list[str]:
     return [value.__name__ for value in own if issubclass(value, Head)]
 
 
+def is_own(head: Head) -> bool:
+    """Whether a head is the user's own, not one of this project."""
+    return type(head).__module__.partition(".")[0] != "fewshot"
+
+
 def file_of_head(head: Head) -> Path | None:
-    """The user's file that a head comes from; None for a head of the table."""
+    """The file that a head of the user's comes from; None for a head of this project."""
+    if not is_own(head):
+        return None
     module = sys.modules[type(head).__module__]
-    return Path(str(module.__file__)) if module.__name__.startswith(USER_MODULE) else None
+    return Path(str(module.__file__)) if getattr(module, "__file__", None) else None
+
+
+def installed_heads() -> dict[str, EntryPoint]:
+    """Heads that installed packages offer, by name: entry points of the group `fewshot.heads`."""
+    return {point.name: point for point in entry_points(group=ENTRY_GROUP)}
+
+
+def load_installed(point: EntryPoint) -> type[Head]:
+    """The head class that a package offers.
+
+    Raises:
+        InputError: it cannot be imported, or is not a head.
+    """
+    where = f"entry point {point.name} = {point.value}"
+    try:
+        head = point.load()
+    except Exception as error:
+        raise InputError(f"fails to import: {type(error).__name__}: {error}.", where) from error
+    return _checked(head, where)
