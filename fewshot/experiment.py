@@ -77,6 +77,14 @@ class Experiment:
     """auto, cpu or cuda."""
     workers: int | None = None
     """Processes that read images ahead; by default what suits the device. Never moves a number."""
+    features: str = "cache"
+    """Folder where features are kept between runs: cache (in $XDG_CACHE_HOME), none, or a path."""
+    feature_dtype: str = "float32"
+    """How features are kept: float32, or float16 in half the space."""
+    max_memory: float | None = None
+    """Gigabytes for the episodes that a head works on at once. Never moves a number."""
+    time_limit: float = 600.0
+    """Seconds that a head of your own may take for an episode before it counts as failed."""
 
     def check(self) -> "Experiment":
         """This experiment, if a run could obey it.
@@ -105,7 +113,9 @@ class Experiment:
             raise InputError(f"--seed is {self.seed}: it must be below 2 to the power of 63.")
         if not 0 <= self.warmup < 1:
             raise InputError(f"--warmup is {self.warmup}: it must be from 0 to below 1.")
-        for name in ("seed", "weight_decay", "workers"):
+        if self.feature_dtype not in ("float32", "float16"):
+            raise unknown_name("feature dtype", self.feature_dtype, ("float32", "float16"))
+        for name in ("seed", "weight_decay", "workers", "max_memory", "time_limit"):
             if (getattr(self, name) or 0) < 0:
                 raise InputError(f"{flag(name)} is {getattr(self, name)}: it must not be negative.")
         for name in ("backbone", "heads", "sources"):
@@ -145,6 +155,8 @@ class Experiment:
             facts: what settings alone do not say, e.g. hashes of weights.
         """
         names = ["backbone", "split", "seed", "image_size", "image_rule"]
+        if self.feature_dtype != "float32":
+            names.append("feature_dtype")
         if not self.checkpoint:
             names += ["source", "epochs", "batch_size", "learning_rate", "warmup"]
             names += ["weight_decay", "augment"]

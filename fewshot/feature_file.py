@@ -15,6 +15,7 @@ import mmap
 import os
 import struct
 import tempfile
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,8 @@ class FeatureFile:
     """The features that one extractor gives the images of one split.
 
     Args:
-        path: of the file; made with its folder when absent.
+        path: of the file, made with its folder when absent; None for one without a name, which
+            is gone when it is closed.
         making: everything the features depend on; two files with equal makings hold equal rows.
         images: how many there are.
         dim: dimension of the features.
@@ -47,9 +49,9 @@ class FeatureFile:
     """
 
     def __init__(
-        self, path: Path, making: Mapping[str, Any], images: int, dim: int, dtype: str
+        self, path: Path | None, making: Mapping[str, Any], images: int, dim: int, dtype: str
     ) -> None:
-        self.path = path
+        self.path = path or Path(tempfile.gettempdir())
         fields = [("features", np.dtype(dtype).newbyteorder("<"), (dim,)), ("crc", "<u4")]
         packed = np.dtype(fields)
         size = -(-packed.itemsize // 8) * 8
@@ -67,24 +69,20 @@ class FeatureFile:
         self._start = -(-len(header) // PAGE) * PAGE
         total = self._start + images * size
         try:
-            if not path.exists():
-                _make(path, header, total)
-            self._handle = os.open(path, os.O_RDWR)
-            if (
-                os.pread(self._handle, len(header), 0) != header
-                or os.fstat(self._handle).st_size != total
-            ):
-                os.close(self._handle)
-                raise InputError("is damaged, or holds other features.", path, REMEDY)
+            self._handle = _open(path, header, total)
+            self._close = weakref.finalize(self, os.close, self._handle)
+            length = os.fstat(self._handle).st_size
+            if os.pread(self._handle, len(header), 0) != header or length != total:
+                raise InputError("is damaged, or holds other features.", self.path, REMEDY)
             self._map = mmap.mmap(self._handle, total, access=mmap.ACCESS_READ)
         except OSError as error:
-            raise _unwritable(error, path) from error
+            raise _unwritable(error, self.path) from error
         self._rows = np.frombuffer(self._map, self._row, count=images, offset=self._start)
         self._known = np.zeros(images, dtype=bool)
 
     def close(self) -> None:
         """Release the file; the rows that were read stay."""
-        os.close(self._handle)
+        self._close()
 
     def has(self, places: Integers) -> NDArray[np.bool_]:
         """Whether each image has a row; a row that fails its checksum counts as missing."""
@@ -140,19 +138,29 @@ def _checksum(place: int, features: bytes) -> int:
     return value or 1
 
 
-def _make(path: Path, header: bytes, total: int) -> None:
-    """Make a file without rows; if another process makes it first, theirs stays."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".making-")
+def _open(path: Path | None, header: bytes, total: int) -> int:
+    """Open a file, made without rows if absent; if another process makes it first, theirs."""
+    if path is not None:
+        if path.exists():
+            return os.open(path, os.O_RDWR)
+        path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path and path.parent, prefix=".making-")
     try:
         os.write(handle, header)
         os.ftruncate(handle, total)
-        os.fsync(handle)
-        with contextlib.suppress(FileExistsError):
-            os.link(temporary, path)
-    finally:
+        if path is not None:
+            os.fsync(handle)
+            with contextlib.suppress(FileExistsError):
+                os.link(temporary, path)
+    except BaseException:
         os.close(handle)
+        raise
+    finally:
         Path(temporary).unlink()
+    if path is None:
+        return handle
+    os.close(handle)
+    return os.open(path, os.O_RDWR)
 
 
 def _unwritable(error: OSError, path: Path) -> InputError:

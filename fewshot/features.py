@@ -1,6 +1,5 @@
 """The features that heads work on: each image is embedded once, however many episodes use it."""
 
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,7 +46,7 @@ class Shelf:
     """Where features are kept, and what tells them apart from others.
 
     Attributes:
-        folder: None keeps them in temporary files that vanish with the store.
+        folder: None keeps them in files without a name, which vanish with the store.
         dtype: float32, or float16 for half the space; heads see what was stored.
         backbones: of each backbone, what its features depend on (name and hash of its weights).
         images: fingerprint of the images of each source, by its name.
@@ -112,8 +111,6 @@ class FeatureStore:
         sizes = images.spec.images_in_split(images.split)
         self._first_class = images.spec.split_classes[images.split].start
         self._starts = np.concatenate([[0], np.cumsum(sizes)])
-        self._temporary = None if shelf.folder else tempfile.TemporaryDirectory()
-        folder = shelf.folder or Path(self._temporary.name)  # type: ignore[union-attr]
         self.files: list[list[FeatureFile]] = []
         for number, backbone in enumerate(backbones):
             files = []
@@ -121,7 +118,8 @@ class FeatureStore:
                 making = shelf.making(images, number, stage)
                 dim = backbone.stage_dims[stage]
                 key = short_hash(making | {"dim": dim, "dtype": shelf.dtype})
-                path = folder / f"{images.spec.name}-{images.split}-{key}.features"
+                name = f"{images.spec.name}-{images.split}-{key}.features"
+                path = shelf.folder and shelf.folder / name
                 count = int(self._starts[-1])
                 files.append(FeatureFile(path, making, count, dim, shelf.dtype))
             self.files.append(files)
@@ -219,5 +217,3 @@ class FeatureStore:
         for files in self.files:
             for file in files:
                 file.close()
-        if self._temporary is not None:
-            self._temporary.cleanup()

@@ -6,7 +6,8 @@ on where it was stopped, and computes nothing twice.
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -15,10 +16,11 @@ from typing import Any
 import torch
 import yaml
 
-from episodes import EpisodePlan, InputError
+from episodes import EpisodePlan, EpisodeReader, InputError
 from episodes.faults import is_disk_full
 from episodes.loader import LabelledImages
 from episodes.protocol import find_protocol
+from episodes.records import cache_folder
 from episodes.tfrecord import replacing
 from fewshot.backbone_name import BackboneName
 from fewshot.backbones import Backbone
@@ -26,9 +28,11 @@ from fewshot.checkpoint import Card, load_checkpoint, save_checkpoint
 from fewshot.devices import choose_device, choose_workers, describe_device
 from fewshot.evaluation import Entry, Evaluation, distinct_names, line_up
 from fewshot.experiment import Experiment, short_hash
-from fewshot.heads import build_head
+from fewshot.features import Shelf
+from fewshot.heads import build_head, is_own
 from fewshot.ingredients import collect_ingredients, fingerprint
 from fewshot.listener import Listener
+from fewshot.probe import probe
 from fewshot.results import RowStore, Table, build_table, collect, write_tables
 from fewshot.results.file import ROWS_FILE
 from fewshot.sources import find_records, open_sources
@@ -41,6 +45,8 @@ from fewshot.training.supervised import prepare
 
 PUBLISHED_EPISODES = 600
 CONFIG_FILE = "config.yaml"
+MOST_TOLD = 3
+"""Failures of one head on one source that are told one by one."""
 STATE_FILE = "training.safetensors"
 
 
@@ -78,9 +84,15 @@ def carry_out(experiment: Experiment, listener: Listener) -> Outcome:
     for reader in readers.values():
         if reason := reader.images.unpacked_because:
             listener.say(f"records are read instead of a pack: {reason}")
+    heads = [build_head(text) for text in experiment.heads]
+    findings = {str(head): probe(head, experiment.time_limit) for head in heads if is_own(head)}
+    seen = [f"head {head}: {what}" for head, found in findings.items() for what in found.sentences]
+    for sentence in seen:
+        listener.say(f"{sentence}.")
     entries = line_up(
-        [build_head(text) for text in experiment.heads],
+        heads,
         experiment.backbones_of_checkpoints() or experiment.backbone,
+        [head for head, found in findings.items() if found.peeks],
     )
     given = [
         load_checkpoint(path, name)
@@ -115,9 +127,12 @@ def carry_out(experiment: Experiment, listener: Listener) -> Outcome:
                 f"a new run, {beginning.run}, beside those in {store.path}: "
                 f"{'; '.join(beginning.differences)}"
             )
+        shelf = choose_shelf(experiment, readers, cards, device)
+        limits = choose_memory(experiment.max_memory), experiment.time_limit
         for reader in readers.values():
-            evaluation = Evaluation(reader, backbones, entries, device, workers)
+            evaluation = Evaluation(reader, backbones, entries, device, workers, shelf, *limits)
             evaluate_source(evaluation, experiment, store, beginning.run, listener)
+            evaluation.store.close()
         accuracies = store.accuracies(beginning.run, experiment.episodes)
         failures = store.failures(beginning.run, experiment.episodes)
     labels = [entry.label for entry in entries]
@@ -127,6 +142,7 @@ def carry_out(experiment: Experiment, listener: Listener) -> Outcome:
     missing = [f"{source}: {reason}." for source, reason in skipped.items()]
     stages = [entry.label for entry in entries if entry.backbone is None and len(cards) == 1]
     missing += [f"{label}: selects over the stages of the one backbone." for label in stages]
+    missing += [f"{sentence}." for sentence in seen]
     notes = (*notes_on(experiment, benchmark, cards), *missing)
     write_tables(folder, table, title, notes)
     return Outcome(folder, beginning.run, table, title, notes)
@@ -235,6 +251,28 @@ def make_ready(
 # ---- evaluation ------------------------------------------------------------------------------
 
 
+def choose_shelf(
+    experiment: Experiment,
+    readers: Mapping[str, EpisodeReader],
+    cards: Sequence[Card],
+    device: torch.device,
+) -> Shelf:
+    """Where features are kept, and what they depend on."""
+    kept = {"none": None, "cache": cache_folder() / "features"}
+    return Shelf(
+        kept[experiment.features] if experiment.features in kept else Path(experiment.features),
+        experiment.feature_dtype,
+        [f"{card.backbone} {card.weights}" for card in cards],
+        {name: fingerprint(reader.images) for name, reader in readers.items()},
+        describe_device(device),
+    )
+
+
+def choose_memory(gigabytes: float | None) -> int | None:
+    """Bytes for the episodes that a head works on at once; None for what suits the device."""
+    return None if gigabytes is None else int(gigabytes * 2**30)
+
+
 def evaluate_source(
     evaluation: Evaluation,
     experiment: Experiment,
@@ -265,8 +303,21 @@ def evaluate_source(
         listener.progress(source, finished, experiment.episodes, note)
 
     listener.progress(source, 0, experiment.episodes, "episodes")
+    if any(not entry.head.adapts_backbone for entry in evaluation.entries):
+        census = evaluation.store.census(evaluation.plans(experiment.episodes))
+        listener.say(
+            f"{source}: {census.in_episodes:,} images in episodes, {census.different:,} different, "
+            f"{census.missing:,} without features yet"
+        )
+    failures: Counter[str] = Counter()
     for rows in evaluation.rows(experiment.episodes, done, progress):
         store.add(run, rows)
+        for row in rows:
+            failures[row.head] += not row.ok
+            if not row.ok and failures[row.head] <= MOST_TOLD:
+                listener.say(f"{row.name}: {row.status}")
+    for head, count in (+failures).items():
+        listener.say(f"{head} failed on {count} of {experiment.episodes} episodes of {source}")
 
 
 def describe_makings(
@@ -288,7 +339,8 @@ def describe_makings(
         "heads": {
             entry.label: {
                 "name": entry.head.name,
-                "transductive": entry.head.transductive,
+                "transductive": entry.label.split(" @ ")[0].endswith("(transductive)"),
+                "tuning": entry.head.tuning,
                 "settings": asdict(entry.head),
             }
             for entry in entries

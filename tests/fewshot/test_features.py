@@ -1,12 +1,14 @@
 """The feature store: every image once, and the same features whatever shares its batch."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from episodes import EpisodeReader
 from fewshot.backbones import build_backbone
-from fewshot.features import BATCH_SIZE, FeatureStore, embed_batch
+from fewshot.features import BATCH_SIZE, FeatureStore, Shelf, embed_batch
 
 CPU = torch.device("cpu")
 
@@ -70,23 +72,6 @@ def test_each_image_is_embedded_once(reader, backbones, monkeypatch):
     assert set(read) == used
 
 
-def test_forgetting_keeps_what_later_plans_use(miniature, backbones):
-    reader = EpisodeReader(miniature, "omniglot", "test", size=32)
-    store, plans = new_store(reader, backbones[:1]), [reader.plan(i) for i in range(8)]
-    store.embed(plans)
-    last = plans[-1]
-    before = [part.clone() for part in store.look_up(last.query_class_ids, last.query_images)]
-    store.keep_only([last])
-    for old, new in zip(
-        before, store.look_up(last.query_class_ids, last.query_images), strict=True
-    ):
-        assert torch.equal(old, new)
-    assert store.missing([last])[0].size == 0
-    assert store.missing(plans)[0].size > 0
-    store.embed(plans)
-    assert store.missing(plans)[0].size == 0
-
-
 def test_looking_up_what_was_not_embedded(reader, backbones):
     with pytest.raises(KeyError, match="embed"):
         new_store(reader, backbones).look_up(np.asarray([18]), np.asarray([0]))
@@ -100,3 +85,44 @@ def test_progress_counts_images(reader, backbones):
     assert calls[-1] == (total, total) and [done for done, _ in calls] == sorted(
         {done for done, _ in calls}
     )
+
+
+def test_census_counts_uses_images_and_what_is_missing(reader, backbones):
+    store, plans = new_store(reader, backbones[:1]), [reader.plan(i) for i in range(4)]
+    uses = sum(len(plan.support_labels) + len(plan.query_labels) for plan in plans)
+    before = store.census(plans)
+    assert before.in_episodes == uses and before.missing == before.different < uses
+    store.embed(plans[:2])
+    after = store.census(plans)
+    assert after[:2] == before[:2] and 0 < after.missing < before.missing
+    assert store.census(plans[:2]).missing == 0
+
+
+def test_features_outlive_the_store_on_a_shelf(reader, backbones, tmp_path, monkeypatch):
+    shelf = Shelf(tmp_path, backbones=["a", "b"], images={"dtd": "x"}, device="cpu")
+    build = lambda shelf: FeatureStore(  # noqa: E731
+        reader.images, backbones, stages=False, device=CPU, shelf=shelf
+    )
+    store, plan = build(shelf), reader.plan(0)
+    store.embed([plan])
+    first = store.look_up(plan.query_class_ids, plan.query_images)
+    store.close()
+    monkeypatch.setattr(type(reader.images), "read", lambda *a: pytest.fail("an image was read"))
+    again = build(shelf)
+    again.embed([plan])
+    for old, new in zip(first, again.look_up(plan.query_class_ids, plan.query_images), strict=True):
+        assert torch.equal(old, new)
+    for change in ({"backbones": ["a", "c"]}, {"images": {"dtd": "y"}}, {"device": "gpu"}):
+        assert build(replace(shelf, **change)).census([plan]).missing > 0
+
+
+def test_half_precision_is_what_heads_see(reader, backbones, tmp_path):
+    plan = reader.plan(0)
+    stores = [
+        FeatureStore(reader.images, backbones[:1], stages=False, device=CPU, shelf=Shelf(None, t))
+        for t in ("float32", "float16")
+    ]
+    for store in stores:
+        store.embed([plan])
+    [full], [half] = (s.look_up(plan.query_class_ids, plan.query_images) for s in stores)
+    assert torch.equal(full.half().float(), half) and not torch.equal(full, half)
