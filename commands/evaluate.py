@@ -48,7 +48,6 @@ def parse(arguments: list[str], prog: str) -> Experiment:
 def run(command: Experiment, console: Console) -> int:
     """Carry out the experiment; the table goes to `console`, progress to the error stream."""
     console.print(announcement(command), highlight=False, soft_wrap=True, markup=False)
-    from fewshot.listener import Listener
     from fewshot.results import render_console
     from fewshot.run import carry_out  # after the first line: PyTorch takes seconds
 

@@ -51,9 +51,10 @@ def run(command: Command, console: Console) -> int:
 
     from episodes.faults import InputError
     from fewshot.checkpoint import load_checkpoint
+    from fewshot.devices import choose_device, choose_workers
     from fewshot.experiment import Experiment
     from fewshot.heads.urt import UrtRecipe, save_attention
-    from fewshot.run import choose_device, choose_shelf, choose_workers
+    from fewshot.run import choose_shelf
     from fewshot.sources import find_records, open_sources
     from fewshot.urt_training import train_urt
 
