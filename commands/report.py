@@ -33,7 +33,8 @@ def run(command: Command, console: Console) -> int:
     from fewshot.results.report import write_report
     from fewshot.results.tables import write_text
 
-    page, figures = write_report(find_runs(command.runs, command.results), command.title)
+    collection = find_runs(command.runs, command.results)
+    page, figures = write_report(collection.runs, command.title, collection.faults)
     write_text(command.out, page)
     if command.figures is not None:
         for figure in figures:

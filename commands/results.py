@@ -1,5 +1,6 @@
 """`results`: the stored runs: list, show, repeat, take out, bring in, put together."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -233,7 +234,9 @@ def export(command: Export, console: Console) -> int:
     from fewshot.results.collection import find_runs
     from fewshot.results.exchange import export_runs
 
-    stored = find_runs(command.runs, command.results)
+    collection = find_runs(command.runs, command.results)
+    say_faults(collection.faults)
+    stored = collection.runs
     for kind in command.format.split(","):
         path = command.out.with_name(f"{command.out.name}.{kind.strip()}")
         count = export_runs(stored, path)
@@ -262,7 +265,9 @@ def merge(command: Merge, console: Console) -> int:
     from fewshot.results.file import ROWS_FILE
 
     target = command.into / ROWS_FILE
-    for stored in find_runs(map(str, command.folders), command.into):
+    collection = find_runs([*map(str, command.folders)], command.into)
+    say_faults(collection.faults)
+    for stored in collection.runs:
         if stored.path.resolve() == target.resolve():
             continue
         with RowStore(stored.path, read_only=True) as store:
@@ -286,7 +291,9 @@ def submit(command: Submit, console: Console) -> int:
     from fewshot.results.collection import find_runs
     from fewshot.results.submission import write_submission
 
-    stored = find_runs(command.runs, command.results)
+    collection = find_runs(command.runs, command.results)
+    say_faults(collection.faults)
+    stored = collection.runs
     faults = write_submission(stored, command.out, command.name or command.out.resolve().name)
     lines = [f"{command.out}: {len(stored)} runs"]
     lines += [f"A leaderboard would refuse it: {fault}." for fault in faults]
@@ -301,7 +308,9 @@ def summarise(command: Summary, console: Console) -> int:
     from fewshot.results.methods import find_methods
     from fewshot.results.spread import QUANTILES, measure_spread
 
-    frames = load_runs(find_runs(command.runs, command.results))
+    collection = find_runs(command.runs, command.results)
+    frames = load_runs(collection.runs, collection.faults)
+    say_faults(frames.faults)
     grid = Table(box=None, pad_edge=False)
     quantiles = [f"{100 * q:g} %" for q in QUANTILES]
     columns = ["mean ± 95 %", "over classes", *quantiles, "episodes", "failed", "classes"]
@@ -337,7 +346,10 @@ def compare(command: Compare, console: Console) -> int:
     from fewshot.results.frames import load_runs
     from fewshot.results.methods import find_methods, sort_sources
 
-    methods = find_methods(load_runs(find_runs(command.runs, command.results)))
+    collection = find_runs(command.runs, command.results)
+    frames = load_runs(collection.runs, collection.faults)
+    say_faults(frames.faults)
+    methods = find_methods(frames)
     for name in command.heads:
         known = [name for method in methods for name in (method.name, method.head)]
         if name not in known:
@@ -368,6 +380,13 @@ def compare(command: Compare, console: Console) -> int:
         grid.add_row("mean of sources", signed(*mean_over_sources(rows)))
         console.print(grid, markup=False)
     return 0
+
+
+def say_faults(faults: Sequence[str]) -> None:
+    """Tell, on the error stream, which files could not be read."""
+    errors = Console(stderr=True)
+    for fault in faults:
+        errors.print(f"not read: {fault}", markup=False, highlight=False, soft_wrap=True)
 
 
 def percent(fraction: float) -> str:

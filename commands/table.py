@@ -63,13 +63,17 @@ def run(command: Command, console: Console) -> int:
 
 def make_boards(command: Command) -> "list[Leaderboard]":
     """The tables that the command asks for."""
+    from commands.results import say_faults
     from fewshot.results.collection import find_runs
     from fewshot.results.frames import load_runs
     from fewshot.results.leaderboard import own_boards
     from fewshot.results.methods import find_methods
 
     if command.runs or command.published is None:
-        methods = find_methods(load_runs(find_runs(command.runs, command.results)))
+        collection = find_runs(command.runs, command.results)
+        frames = load_runs(collection.runs, collection.faults)
+        say_faults(frames.faults)
+        methods = find_methods(frames)
     else:
         methods = []
     if command.published is None:

@@ -86,21 +86,24 @@ def find_run(name: str, place: Path) -> StoredRun:
     raise unknown_name("run", wanted, [stored.run.id for stored in collection.runs])
 
 
-def find_runs(names: Iterable[str], place: Path) -> list[StoredRun]:
+def find_runs(names: Iterable[str], place: Path) -> Collection:
     """The runs that a user names, a folder standing for all in it; without names, all of `place`.
 
+    A file that cannot be read is told in `faults` and hides no other.
+
     Raises:
-        InputError: there is no such run, a file cannot be read, or there is nothing.
+        InputError: there is no such run, or nothing can be read.
     """
-    found: list[StoredRun] = []
+    runs: list[StoredRun] = []
+    faults: list[str] = []
     for name in list(names) or [str(place)]:
-        if not Path(name).exists():
-            found.append(find_run(name, place))
+        if not Path(name).exists() and names:
+            runs.append(find_run(name, place))
             continue
         collection = collect_runs(Path(name))
-        if collection.faults:
-            raise InputError(collection.faults[0])
+        runs += collection.runs
+        faults += collection.faults
         if not collection.runs:
-            raise InputError("there are no runs here.", name)
-        found += collection.runs
-    return list({(stored.path.resolve(), stored.run.id): stored for stored in found}.values())
+            raise InputError(f"there are no runs here. {' '.join(faults)}".strip(), name)
+    distinct = {(stored.path.resolve(), stored.run.id): stored for stored in runs}
+    return Collection(tuple(distinct.values()), tuple(faults))

@@ -18,11 +18,13 @@ from numpy.typing import NDArray
 from episodes.faults import InputError
 from fewshot.results.aggregate import Table
 from fewshot.results.critical import CriticalDifference
+from fewshot.results.curves import Curve
 from fewshot.results.tables import SHORT_NAMES, write_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
+    from matplotlib.lines import Line2D
 
 INK, QUIET, LINE, ACCENT = "#1b1f24", "#57606a", "#d0d7de", "#0b5cad"
 THEMED = {INK: "var(--ink)", QUIET: "var(--quiet)", LINE: "var(--line)", ACCENT: "var(--accent)"}
@@ -301,11 +303,13 @@ def draw_critical_difference(
     return Figure(name, "Average ranks", caption, canvas)
 
 
-Curve = list[tuple[float, float | None, float | None, int]]
+Points = list[tuple[float, float | None, float | None, int]]
 
 
 @_styled
-def draw_against(curves: Mapping[str, Mapping[str, Curve]], name: str = "ways_and_shots") -> Figure:
+def draw_against(
+    curves: Mapping[str, Mapping[str, Points]], name: str = "ways_and_shots"
+) -> Figure:
     """Accuracy against ways and shots, a line per method.
 
     Args:
@@ -319,10 +323,8 @@ def draw_against(curves: Mapping[str, Mapping[str, Curve]], name: str = "ways_an
         for i, (method, points) in enumerate(by_method.items()):
             known = [point for point in points if point[1] is not None]
             x, y = [p[0] for p in known], [100 * (p[1] or 0) for p in known]
-            color, dash = SERIES[i % len(SERIES)], DASHES[i // len(SERIES) % len(DASHES)]
-            (line,) = panel.plot(x, y, dash, color=color, linewidth=1.5, label=_clip(method))
-            line.set_marker(MARKERS[(i + i // len(SERIES)) % len(MARKERS)])
-            line.set_markersize(4)
+            color, mark = _draw_line(panel, i, method, x, y)
+            mark.set_marker(MARKERS[(i + i // len(SERIES)) % len(MARKERS)])
             half = [100 * (p[2] or 0) for p in known]
             panel.fill_between(
                 x, np.subtract(y, half), np.add(y, half), color=color, alpha=0.13, lw=0
@@ -345,6 +347,36 @@ def draw_against(curves: Mapping[str, Mapping[str, Curve]], name: str = "ways_an
     return Figure(name, "Accuracy against ways and shots", caption, canvas)
 
 
-def _within(tick: float, by_method: Mapping[str, Curve]) -> bool:
+@_styled
+def draw_training(curves: Sequence[Curve], name: str = "training") -> Figure:
+    """Loss and validation against the step, a line per training."""
+    canvas = _canvas(8.6, 3.0)
+    panels = canvas.subplots(1, 2)
+    for what, panel in zip(("loss", "validation"), panels, strict=True):
+        for i, curve in enumerate(curves):
+            points = getattr(curve, what)
+            _draw_line(panel, i, curve.name, [x for x, _ in points], [y for _, y in points])
+        panel.set_title(what, fontsize=9, loc="left", color=INK)
+        panel.set_xlabel("step")
+        panel.grid(axis="y", linewidth=0.6)
+        panel.tick_params(length=0)
+    panels[-1].legend(
+        loc="upper left", bbox_to_anchor=(1.02, 1.02), frameon=False, fontsize=8, labelcolor=INK
+    )
+    caption = "From the logs beside the checkpoints: loss of the step, and the validation's value."
+    return Figure(name, "Training", caption, canvas)
+
+
+def _draw_line(
+    panel: "Axes", place: int, name: str, x: Sequence[float], y: Sequence[float]
+) -> "tuple[str, Line2D]":
+    """A line in the colour and dash of its place in the legend."""
+    color = SERIES[place % len(SERIES)]
+    dash = DASHES[place // len(SERIES) % len(DASHES)]
+    (line,) = panel.plot(x, y, dash, color=color, linewidth=1.5, markersize=4, label=_clip(name))
+    return color, line
+
+
+def _within(tick: float, by_method: Mapping[str, Points]) -> bool:
     x = [point[0] for points in by_method.values() for point in points]
     return min(x) * 0.8 <= tick <= max(x) * 1.25

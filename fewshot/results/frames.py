@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from episodes.protocol import find_protocol
+from episodes.faults import InputError
+from fewshot.results.cards import pretraining, training_of
 from fewshot.results.collection import StoredRun, collect_runs
 from fewshot.results.format import run_id
 from fewshot.results.store import RowStore
@@ -88,12 +89,21 @@ def load(*places: str | Path) -> Frames:
 
 
 def load_runs(runs: Sequence[StoredRun], faults: Sequence[str] = ()) -> Frames:
-    """The results of these runs; a run that is in several files is joined into one."""
-    parts = []
+    """The results of these runs; a run that is in several files is joined into one.
+
+    Args:
+        runs: which ones.
+        faults: of files that could not be read before; those that cannot be read now are added.
+    """
+    parts, told = [], list(faults)
     for path in dict.fromkeys(stored.path for stored in runs):
         wanted = {stored.run.id for stored in runs if stored.path == path}
-        with RowStore(path, read_only=True) as store:
-            part = _read_rows(store)
+        try:
+            with RowStore(path, read_only=True) as store:
+                part = _read_rows(store)
+        except InputError as error:
+            told.append(str(error))
+            continue
         parts.append(part[part["run"].isin(wanted)])
     rows = pd.concat(parts, ignore_index=True) if parts else _empty_rows()
     rows = rows.sort_values(KEY, kind="stable").drop_duplicates(KEY)
@@ -101,7 +111,7 @@ def load_runs(runs: Sequence[StoredRun], faults: Sequence[str] = ()) -> Frames:
         rows[name] = rows[name].astype("category")
     described = {stored.run.id: describe_run(stored) for stored in runs}
     table = pd.DataFrame.from_dict(described, orient="index").rename_axis("run")
-    return Frames(table, rows.reset_index(drop=True), tuple(faults))
+    return Frames(table, rows.reset_index(drop=True), tuple(told))
 
 
 def describe_run(stored: StoredRun) -> dict[str, Any]:
@@ -123,7 +133,7 @@ def describe_run(stored: StoredRun) -> dict[str, Any]:
         or " + ".join(map(str, settings.get("backbone", []))),
         "pretraining": " + ".join(dict.fromkeys(map(pretraining, last.get("backbones", []))))
         or None,
-        "training": _training(last.get("backbones", [])),
+        "training": training_of(last.get("backbones", [])),
         "transductive": tuple(
             label
             for call in stored.run.calls
@@ -135,25 +145,6 @@ def describe_run(stored: StoredRun) -> dict[str, Any]:
         "commit": (last.get("git") or {}).get("commit"),
         "command": last.get("command"),
     }
-
-
-def _training(cards: Sequence[dict[str, Any]]) -> str | None:
-    """The leaderboard that backbones of these cards belong to, else what they have seen."""
-    if not cards:
-        return None
-    seen = {card.get("source") for card in cards}
-    if {card.get("split") for card in cards} == {"train"}:
-        if seen == {"ilsvrc_2012"}:
-            return "imagenet"
-        if seen == set(find_protocol("md-v1").train_sources):
-            return "all"
-    return " + ".join(dict.fromkeys(map(pretraining, cards)))
-
-
-def pretraining(card: dict[str, Any]) -> str:
-    """What a backbone has seen, from its card: the words that tables group by."""
-    classes = card.get("classes") or ()
-    return f"{card.get('source')}, {len(classes)} {card.get('split')} classes"
 
 
 def _read_rows(store: RowStore) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from episodes.plan import hash_of_hashes
-from fewshot.results.frames import pretraining
+from fewshot.results.cards import pretraining
 from fewshot.results.store import Run
 
 UNKNOWN = "not recorded"

@@ -14,6 +14,7 @@ from fewshot.results import figures
 from fewshot.results.aggregate import Table
 from fewshot.results.collection import StoredRun
 from fewshot.results.critical import find_critical_difference
+from fewshot.results.curves import find_curves
 from fewshot.results.figures import Figure
 from fewshot.results.frames import Frames, load_runs
 from fewshot.results.leaderboard import own_boards
@@ -26,17 +27,20 @@ from fewshot.results.spread import accuracy_against, edges_of, half_width
 KEY = ["source", "split", "seed", "index", "plan"]
 
 
-def write_report(runs: Sequence[StoredRun], title: str) -> tuple[str, list[Figure]]:
+def write_report(
+    runs: Sequence[StoredRun], title: str, faults: Sequence[str] = ()
+) -> tuple[str, list[Figure]]:
     """The page, and its figures for papers.
 
     Args:
         runs: what it is about; results of different settings get chapters of their own.
         title: heading.
+        faults: of files that could not be read; the page tells them.
 
     Raises:
-        InputError: a run cannot be read, or matplotlib is missing.
+        InputError: matplotlib is missing.
     """
-    frames = load_runs(runs)
+    frames = load_runs(runs, faults)
     by_setting: dict[Setting, list[Method]] = {}
     for method in find_methods(frames):
         by_setting.setdefault(method.setting, []).append(method)
@@ -52,19 +56,21 @@ def write_report(runs: Sequence[StoredRun], title: str) -> tuple[str, list[Figur
                     {**table, "title": table["title"].removeprefix(f"{setting} · ").capitalize()}
                     for table in html_tables(own_boards(methods))
                 ],
-                "figures": [
-                    {"title": f.title, "caption": f.caption, "svg": f.as_svg(), "name": f.name}
-                    for f in pictures
-                ],
+                "figures": pictures,
                 "notes": notes,
             }
         )
+    trained = [curve for stored in runs for curve in find_curves(stored)]
+    training = figures.draw_training(list(dict.fromkeys(trained))) if trained else None
+    drawn += [training] if training else []
     page = render_template(
         "report.html",
         title=title,
         chapters=chapters,
+        training=training,
         runs=[describe(stored, frames) for stored in runs],
         failures=list_failures(frames),
+        faults=frames.faults,
     )
     return page, drawn
 
@@ -158,10 +164,10 @@ def pair_all(
     return differences, widths, notes
 
 
-def curves_of(methods: Sequence[Method]) -> dict[str, dict[str, figures.Curve]]:
+def curves_of(methods: Sequence[Method]) -> dict[str, dict[str, figures.Points]]:
     """Accuracy against ways and against shots, by method."""
     everything = pd.concat([method.rows[["way", "shot"]] for method in methods])
-    curves: dict[str, dict[str, figures.Curve]] = {}
+    curves: dict[str, dict[str, figures.Points]] = {}
     for what in ("way", "shot"):
         edges = edges_of(everything[what])
         curves[what] = {}

@@ -33,17 +33,18 @@ def test_a_broken_file_hides_no_other(tmp_path: Path, runs: list[str]) -> None:
     assert [stored.run.id for stored in collection.runs] == runs[2:]
     (fault,) = collection.faults
     assert "a/rows.sqlite: this is not a results file" in fault
-    with pytest.raises(InputError, match="not a results file"):
-        find_runs([str(tmp_path)], tmp_path)
+    assert find_runs([str(tmp_path)], tmp_path) == collection
+    with pytest.raises(InputError, match=r"no runs here\..*not a results file"):
+        find_runs([str(tmp_path / "a")], tmp_path)
 
 
 def test_a_run_by_its_names(tmp_path: Path, runs: list[str]) -> None:
     for name in (runs[1], runs[1][:5], f"{tmp_path / 'a'}@{runs[1]}"):
         assert find_run(name, tmp_path).run.id == runs[1]
     assert find_run(str(tmp_path / "b"), tmp_path).run.id == runs[2]
-    assert [s.run.id for s in find_runs([str(tmp_path / "a"), runs[2]], tmp_path)] == runs
-    assert [s.run.id for s in find_runs([runs[2], str(tmp_path / "b")], tmp_path)] == runs[2:]
-    assert len(find_runs([], tmp_path)) == 3
+    assert [s.run.id for s in find_runs([str(tmp_path / "a"), runs[2]], tmp_path).runs] == runs
+    assert [s.run.id for s in find_runs([runs[2], str(tmp_path / "b")], tmp_path).runs] == runs[2:]
+    assert len(find_runs([], tmp_path).runs) == 3
 
 
 def test_names_that_mean_nothing_or_too_much(tmp_path: Path, runs: list[str]) -> None:

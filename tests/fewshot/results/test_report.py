@@ -10,6 +10,7 @@ from bs4 import BeautifulSoup
 from fewshot.results import RowStore
 from fewshot.results.collection import collect_runs
 from fewshot.results.comparison import compare_pair, mean_over_sources
+from fewshot.results.curves import find_curves
 from fewshot.results.frames import load
 from fewshot.results.methods import find_methods
 from fewshot.results.report import pair_all, write_report
@@ -120,6 +121,19 @@ def test_failures_and_several_settings(tmp_path: Path, fill) -> None:
     page = BeautifulSoup(text, "html.parser")
     assert [figure.name[:2] for figure in drawn] == ["1_", "1_", "2_", "2_"]
     assert "failed: <oom>" in page.text and "5w1s (b)" in page.text
+
+
+def test_training_curves_where_there_are_logs(tmp_path: Path, fill) -> None:
+    fill(tmp_path / "run", {("a", "dtd"): 0.5}, 5)
+    lines = [f'{{"step": {step}, "loss": {2 / step}}}' for step in range(1, 9)]
+    lines += ["nonsense", '{"step": 8, "validation": 0.4}', '{"step": 8, "loss": NaN}']
+    (tmp_path / "run" / "resnet<18>.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    (stored,) = collect_runs(tmp_path).runs
+    (curve,) = find_curves(stored)
+    assert curve.loss == tuple((step, 2 / step) for step in range(1, 9))
+    assert curve.validation == ((8.0, 0.4),)
+    text, drawn = write_report([stored], "x")
+    assert drawn[-1].name == "training" and "resnet&lt;18&gt;" in text
 
 
 def test_no_runs_are_a_page(tmp_path: Path) -> None:
