@@ -63,7 +63,7 @@ def run(command: Command, console: Console) -> int:
 
 def make_boards(command: Command) -> "list[Leaderboard]":
     """The tables that the command asks for."""
-    from commands.results import say_faults
+    from commands.statistics import say_faults
     from fewshot.results.collection import find_runs
     from fewshot.results.frames import load_runs
     from fewshot.results.leaderboard import own_boards
