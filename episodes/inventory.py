@@ -14,11 +14,10 @@ from episodes.faults import InputError, unknown_name
 from episodes.folder import SPLITS_FILE, arrange, list_folder, parse_own_source
 from episodes.protocol import SOURCES
 from episodes.source import find_layout
-from episodes.spec import REMEDY, SPEC_FILE, DagSpec, SourceSpec, holds_spec, load_spec
+from episodes.spec import LEAF_COUNTS, REMEDY, SPEC_FILE, DagSpec, SourceSpec, holds_spec, load_spec
 from episodes.tfds import INFO_FILE, METADATA_FILE, VERSION, TfdsLayout, load_tfds
 
 CLASS_FILE = re.compile(r"(0|[1-9][0-9]*)\.tfrecords")
-LEAF_COUNTS = "num_leaf_images.json"
 FILMED = "traffic_sign"
 """The source whose images come as tracks of one physical object."""
 COPY = "Finish the conversion or the copy of this source."

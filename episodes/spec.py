@@ -18,6 +18,8 @@ from episodes.protocol import Split
 
 SPEC_FILE = "dataset_spec.json"
 FILE_PATTERN = "{}.tfrecords"
+LEAF_COUNTS = "num_leaf_images.json"
+"""Beside the specification of ImageNet: images per class, which the official converter trusts."""
 REMEDY = "Convert the source again, or copy its original dataset_spec.json."
 LARGEST_COUNT = 1 << 40
 """More records fit on no disk; sums of so many stay exact in 64 bits."""

@@ -30,6 +30,8 @@ SCAN_WINDOW = 65536
 """Bytes read at once to find the headers of small records."""
 SMALL_GAP = 16384
 """Bytes between two wanted records that cost less to read over than another read."""
+WRITTEN_AT_ONCE = 1 << 20
+"""Bytes."""
 LONGEST_READ = 1 << 20
 """Bytes that neighbouring records are read at once up to."""
 
@@ -65,7 +67,7 @@ def write_records(path: Path, payloads: Iterable[bytes]) -> int:
         The number of records written.
     """
     count = 0
-    with replacing(path) as temporary, temporary.open("wb") as file:
+    with replacing(path) as temporary, temporary.open("wb", buffering=WRITTEN_AT_ONCE) as file:
         for payload in payloads:
             length = struct.pack("<Q", len(payload))
             file.write(length + FOOTER.pack(masked_crc(length)))

@@ -6,6 +6,7 @@ annotations, and then every class file is merged from all shards.
 """
 
 import heapq
+import io
 import os
 import struct
 from collections.abc import Iterator
@@ -26,7 +27,8 @@ SCALE = 1.2
 """Boxes are enlarged by this about their centres."""
 HEADER = struct.Struct("<qI")
 """Of a crop in a shard: the number of its annotation, and its length in bytes."""
-BUFFER = 1 << 18
+BUFFER = 1 << 16
+"""Bytes read at once of each shard, while all are merged."""
 Crop = tuple[int, bytes]
 
 
@@ -170,20 +172,12 @@ class Crops:
         with path.open("rb", buffering=0) as file:
             handle = file.fileno()
             start, stop = struct.unpack("<2q", os.pread(handle, 16, 8 * self.class_id))
-            buffered = b""
-            while start < stop or buffered:
-                wanted = HEADER.size
-                if len(buffered) >= HEADER.size:
-                    number, length = HEADER.unpack_from(buffered)
-                    wanted += length
-                if len(buffered) < wanted:
-                    more = os.pread(handle, min(max(wanted, BUFFER), stop - start), start)
-                    buffered, start = buffered + more, start + len(more)
-                    if not more:
-                        raise OSError(f"{path} is cut off")
-                elif wanted > HEADER.size:
-                    yield number, buffered[HEADER.size : wanted]
-                    buffered = buffered[wanted:]
+            file.seek(start)
+            with io.BufferedReader(file, BUFFER) as stream:
+                while start < stop:
+                    number, length = HEADER.unpack(stream.read(HEADER.size))
+                    yield number, stream.read(length)
+                    start += HEADER.size + length
 
     def describe(self) -> str:
         """See `ClassImages`."""

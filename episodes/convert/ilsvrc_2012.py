@@ -25,8 +25,8 @@ from episodes.convert.tree import (
 )
 from episodes.convert.wordnet import Graph, read_wordnet, split_graph
 from episodes.faults import InputError
-from episodes.inventory import LEAF_COUNTS
 from episodes.protocol import Split
+from episodes.spec import LEAF_COUNTS
 
 SYNSET = re.compile(r"n\d{8}")
 FIRST = "n01440764"

@@ -17,9 +17,8 @@ from typing import Any
 
 from episodes.convert.part import PARTS, Written
 from episodes.faults import InputError
-from episodes.inventory import LEAF_COUNTS
 from episodes.records import INDEX_FOLDER
-from episodes.spec import SPEC_FILE
+from episodes.spec import LEAF_COUNTS, SPEC_FILE
 from episodes.tfrecord import replacing
 
 JOURNAL = ".converting"

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.io import loadmat
 
 from episodes.convert.class_images import ClassImages, ImageFiles
 from episodes.convert.origin import Download, Origin
@@ -160,6 +159,8 @@ class Flowers(RawSource):
     @cached_property
     def labels(self) -> npt.NDArray[np.int64]:
         """The label of every image, from 1."""
+        from scipy.io import loadmat  # slow to import, and needed nowhere else
+
         file = need_file(self.need(self.origin.downloads[1]), LABELS)
         try:
             content: Any = io.BytesIO(read_raw(file))
