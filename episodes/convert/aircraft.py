@@ -31,7 +31,7 @@ class Aircraft(RawSource):
                 "2.8 GB",
                 "https://www.robots.ox.ac.uk/~vgg/data/fgvc-aircraft/archives/"
                 "fgvc-aircraft-2013b.tar.gz",
-                landmarks=(("variants.txt", BOXES, "images"),),
+                landmarks=(("variants.txt",),),
                 archives=("*aircraft*",),
             ),
         ),

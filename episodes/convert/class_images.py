@@ -57,7 +57,8 @@ class ImageFiles:
                 yield record_image(read_raw(file), box, self.invert)
             except Unreadable as error:
                 what = f"the image cannot be decoded ({error})."
-                raise InputError(what, file.where, "Download it again.") from error
+                remedy = "Download it again, or remove it if it is no image of this source."
+                raise InputError(what, file.where, remedy) from error
 
     def describe(self) -> str:
         """See `ClassImages`."""

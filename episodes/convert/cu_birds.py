@@ -26,6 +26,7 @@ class Birds(RawSource):
                 "1.2 GB",
                 "https://data.caltech.edu/records/65de6-vp158",
                 landmarks=(("classes.txt", "images/001.Black_footed_Albatross"),),
+                weak=(("classes.txt",),),
                 archives=("*cub*200*2011*",),
                 state="the older link at www.vision.caltech.edu/visipedia-data is dead",
             ),

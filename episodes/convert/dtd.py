@@ -24,6 +24,7 @@ class Textures(RawSource):
                 "0.6 GB",
                 "https://www.robots.ox.ac.uk/~vgg/data/dtd/download/dtd-r1.0.1.tar.gz",
                 landmarks=(("images/banded", "images/dotted"),),
+                weak=(("images",),),
                 archives=("dtd*",),
             ),
         ),

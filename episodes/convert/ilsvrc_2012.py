@@ -96,6 +96,7 @@ class ImageNet(RawSource):
                 "148 GB",
                 "https://image-net.org/challenges/LSVRC/2012/2012-downloads.php",
                 landmarks=((FIRST,), (f"{FIRST}.tar",)),
+                weak=(("n????????",), ("n????????.tar",)),
                 archives=ARCHIVES,
                 state="needs an account, as does imagenet-object-localization-challenge.zip "
                 "of Kaggle, which holds the same images",

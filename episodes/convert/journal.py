@@ -104,6 +104,8 @@ def opening_journal(folder: Path, identity: Identity, force: bool) -> Iterator[J
         raise InputError(what, folder, "Wait for it.") from None
     finally:
         os.close(handle)
+        if (folder / JOURNAL).exists():
+            sweep(folder)
 
 
 def _resume(folder: Path, identity: Identity, force: bool) -> Journal:

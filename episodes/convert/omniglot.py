@@ -42,6 +42,7 @@ class Characters(RawSource):
                 "9 MB",
                 f"{LINK}{BACKGROUND}.zip",
                 landmarks=((f"{BACKGROUND}/Tagalog",),),
+                weak=((BACKGROUND,),),
                 archives=(f"{BACKGROUND}*", "omniglot*"),
             ),
             Download(
@@ -49,6 +50,7 @@ class Characters(RawSource):
                 "6 MB",
                 f"{LINK}{EVALUATION}.zip",
                 landmarks=((f"{EVALUATION}/Tengwar",),),
+                weak=((EVALUATION,),),
                 archives=(f"{EVALUATION}*", "omniglot*"),
             ),
         ),

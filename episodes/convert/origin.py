@@ -15,6 +15,8 @@ class Download:
             in which people have it.
         archives: patterns of the file names of archives that may hold it, in any case.
         state: what is known of the link, when it does not simply work.
+        weak: landmarks that other sources may have too: they count where a user names the
+            source, and nothing has the proper ones.
     """
 
     name: str
@@ -23,6 +25,7 @@ class Download:
     landmarks: tuple[tuple[str, ...], ...]
     archives: tuple[str, ...]
     state: str = ""
+    weak: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,7 @@ class Sketches(RawSource):
                 "39 GB",
                 "gs://quickdraw_dataset/full/numpy_bitmap/*.npy",
                 landmarks=tuple((f"{prefix}zigzag.npy",) for prefix in PREFIXES),
+                weak=(("*.npy",),),
                 archives=("*quick*draw*", "*numpy_bitmap*"),
             ),
         ),

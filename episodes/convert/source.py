@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -130,6 +130,8 @@ class RawSource(ABC):
             InputError: it is not there; says where it is when the user points too deep.
         """
         found = self.find(download)
+        if found is None and download.weak:
+            found = self.find(replace(download, landmarks=download.weak, weak=()))
         if found is not None:
             return found
         for above in self.raw.above():

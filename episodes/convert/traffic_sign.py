@@ -77,6 +77,7 @@ class Signs(RawSource):
                 "https://sid.erda.dk/public/archives/daaeac0d7ce1152aea9b61d9f1e19370/"
                 "GTSRB_Final_Training_Images.zip",
                 landmarks=((f"{FOLDER}/00042",),),
+                weak=((FOLDER,),),
                 archives=("*gtsrb*",),
             ),
         ),

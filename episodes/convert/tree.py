@@ -221,8 +221,13 @@ class RawData:
 
 
 def has_all(folder: RawFolder, landmarks: Sequence[str]) -> bool:
-    """Whether a folder has every landmark."""
-    return all(folder.file(one) or folder.folder(one) for one in landmarks)
+    """Whether a folder has every landmark: a path, or a pattern of the names in it."""
+    return all(
+        any(fnmatch(name, one) for name in (*folder.files, *folder.folders))
+        if "*" in one or "?" in one
+        else folder.file(one) or folder.folder(one)
+        for one in landmarks
+    )
 
 
 def need_file(folder: RawFolder, path: str) -> RawFile:

@@ -139,6 +139,7 @@ class Flowers(RawSource):
                 "0.3 GB",
                 f"{PAGE}102flowers.tgz",
                 landmarks=(("jpg/image_00001.jpg",),),
+                weak=(("jpg",),),
                 archives=("*flower*",),
             ),
             Download(

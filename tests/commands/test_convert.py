@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -52,6 +54,16 @@ def test_all_that_is_there(raw, tmp_path):
     assert status == 0
     assert "traffic_sign: 43 classes, 430 images" in text and "dtd: 47 classes" in text
     assert {path.name for path in tmp_path.iterdir()} == {"splits", "traffic_sign", "dtd"}
+
+
+def test_one_that_is_broken_does_not_keep_the_others(raw, tmp_path):
+    shutil.copytree(raw, tmp_path / "raw")
+    path = tmp_path / "raw/downloads/dtd-r1.0.1.tar.gz"
+    os.truncate(path, path.stat().st_size // 2)
+    status, text = run_convert("all", "--raw", tmp_path / "raw", "--records", tmp_path / "records")
+    assert status == 2
+    assert f"error {path}: is not a whole archive" in text
+    assert "traffic_sign: 43 classes, 430 images" in text
 
 
 def test_verify_finds_what_was_damaged(raw, tmp_path):
