@@ -1,6 +1,6 @@
 """The filter as a module: low-pass and sub-sample in one step."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -39,18 +39,20 @@ class LowPass(nn.Module):
         self.filter, self.reach = parse_filter(filter), reach
         self.taps = self.filter.taps(factor or self.stride)
         for dtype in PRECISIONS:
-            self.register_buffer(_name(dtype), self._kernel(dtype), persistent=False)
-
-    def _kernel(self, dtype: torch.dtype) -> Tensor:
-        return exact(self.taps, dtype)
+            self.register_buffer(_name(dtype), exact(self.taps, dtype), persistent=False)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "LowPass":
         """Follow the network to its device; keep a kernel for each precision."""
         super()._apply(fn, recurse)
         for dtype in PRECISIONS:
             moved = getattr(self, _name(dtype))
-            setattr(self, _name(dtype), self._kernel(dtype).to(moved.device))
+            setattr(self, _name(dtype), exact(self.taps, dtype).to(moved.device))
         return self
+
+    def kernel(self, dtype: torch.dtype) -> Tensor:
+        """The kernel in a precision, [height, width]."""
+        found: Tensor = getattr(self, _name(dtype))
+        return found
 
     def forward(self, maps: Tensor) -> Tensor:
         return self.dense(maps) if self.stride == (1, 1) else self._filter(maps, self.stride)
@@ -60,8 +62,8 @@ class LowPass(nn.Module):
         return self._filter(maps, (1, 1))
 
     def _filter(self, maps: Tensor, stride: tuple[int, int]) -> Tensor:
-        kernel: Tensor = getattr(self, _name(maps.dtype))
-        return blur(self._reached(maps), kernel, stride)
+        kernels = [getattr(self, _name(dtype)) for dtype in PRECISIONS]
+        return blur_with(self._reached(maps), kernels, stride)
 
     def _reached(self, maps: Tensor) -> Tensor:
         """The map, its end repeated as far as pooling in ceil mode would have read on."""
@@ -76,6 +78,12 @@ class LowPass(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.filter.name}, stride={self.stride}"
+
+
+@torch.fx.wrap  # one node of a traced graph: which kernel is taken depends on the map
+def blur_with(maps: Tensor, kernels: Sequence[Tensor], stride: tuple[int, int]) -> Tensor:
+    """A map, filtered with the kernel of its precision."""
+    return blur(maps, kernels[PRECISIONS.index(maps.dtype)], stride)
 
 
 def _name(dtype: torch.dtype) -> str:

@@ -25,6 +25,7 @@ from fewshot.antialiasing.filters import Filter, parse_filter
 from fewshot.antialiasing.low_pass import LowPass
 from fewshot.antialiasing.operations import AVG_POOL, CONV, MAX_POOL
 from fewshot.antialiasing.placement import Wish, choose, parse_placement
+from fewshot.antialiasing.pool import FilteredMaxPool2d
 from fewshot.antialiasing.steps import SKIP, Step, activated_value, steps_on
 from fewshot.antialiasing.tape import ModuleCall, Tape, pair, probe_image, record
 
@@ -77,7 +78,9 @@ def antialias(
     try:
         if activation is not None:
             _smooth(network, tapes[0], activation, undo)
-        edits = [edit for wish in wishes for edit in _plan(network, tapes[0], wish, low_pass)]
+        # A module that is used in several places is changed once.
+        once = {wish.step.path: wish for wish in wishes}.values()
+        edits = [edit for wish in once for edit in _plan(network, tapes[0], wish, low_pass)]
         for edit in edits:
             undo += edit()
         _verify(network, tapes, wishes, low_pass.name)
@@ -172,6 +175,9 @@ def _plan(network: nn.Module, tape: Tape, wish: Wish, low_pass: Filter) -> list[
             "Choose a placement without this step.",
         )
     edits.append(partial(_unstride, module))
+    if type(module) is nn.MaxPool2d and not module.ceil_mode and not module.return_indices:
+        edits.append(partial(_fuse, module, blur))
+        return edits
     edits += [
         partial(_attach, host, blur if k == 0 else LowPass(step.stride, low_pass), before)
         for k, (host, before) in enumerate(hosts)
@@ -243,6 +249,15 @@ def _attach(host: nn.Module, low_pass: LowPass, before: bool) -> list[Undo]:
     return [partial(delattr, host, free), hook.remove]
 
 
+def _fuse(pool: nn.Module, low_pass: LowPass) -> list[Undo]:
+    """Filter a pooling's result inside the pooling, which saves memory and time."""
+    before = pool.__class__
+    pool.__class__ = FilteredMaxPool2d
+    low_pass.train(pool.training)
+    pool.add_module("filter_after", low_pass)
+    return [partial(delattr, pool, "filter_after"), partial(setattr, pool, "__class__", before)]
+
+
 def _unstride(module: Any) -> list[Undo]:
     """Let a convolution or pooling keep every sample."""
     stride = module.stride
@@ -283,9 +298,12 @@ def _verify(network: nn.Module, tapes: Sequence[Tape], wishes: Sequence[Wish], n
     for before in tapes:
         images = probe_image(network, before.size)
         after = record(network, images)
-        steps = {step.path: step for step in steps_on(after)}
+        steps: dict[str, list[Step]] = {}
+        for step in steps_on(after):
+            steps.setdefault(step.path, []).append(step)
         for old in steps_on(before):
-            new, asked = steps.get(old.path), any(w.step.path == old.path for w in wishes)
+            new = steps[old.path].pop(0) if steps.get(old.path) else None
+            asked = any(wish.step.path == old.path for wish in wishes)
             if new is None or new.sampled != old.sampled or (asked and new.filter != name):
                 raise InputError(
                     f"step '{old.path}' ({old.kind}) cannot be filtered in this network.",

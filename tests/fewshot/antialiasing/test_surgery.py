@@ -14,7 +14,7 @@ from torchvision.models import efficientnet_b0, resnet18, resnet50
 import fewshot
 from episodes.faults import InputError
 from fewshot import antialias
-from fewshot.antialiasing import LowPass, sub_sampling_steps
+from fewshot.antialiasing import LowPass, pool, sub_sampling_steps
 
 FOREIGN = ["resnetblur18", "resnet18d", "seresnet18", "resnetv2_50", "repvgg_a0", "skresnet18"]
 OWN = ["resnet18", "resnet50", "efficientnet_b0", "mobilenet_v2", "mobilenet_v3_small"]
@@ -162,6 +162,50 @@ def test_max_pool_is_dense_then_filtered():
     dense = nn.functional.max_pool2d(maps, 3, stride=1, padding=1)
     network = antialias(resnet18())
     torch.testing.assert_close(network.maxpool(maps), low_pass(dense))
+
+
+class Shared(nn.Module):
+    def __init__(self, pool):
+        super().__init__()
+        self.pool, self.conv = pool, nn.Conv2d(3, 3, 3, padding=1)
+
+    def forward(self, x):
+        return self.pool(self.conv(self.pool(x)).relu())
+
+
+@pytest.mark.parametrize("kind", [nn.MaxPool2d, nn.AvgPool2d])
+def test_a_pool_that_is_used_twice_is_filtered_once(kind):
+    network = antialias(Shared(kind(2)), "pool")
+    maps = torch.rand(1, 3, 41, 41, dtype=torch.float64)
+    once = low_pass(kind(2, stride=1)(maps))
+    torch.testing.assert_close(network.pool(maps), once)
+    assert [step.filter for step in sub_sampling_steps(network)] == ["binomial3"] * 2
+
+
+@pytest.mark.parametrize(("batch", "size", "kernel"), [(5, 40, 3), (4, 33, 2)])
+def test_pooling_image_by_image_gives_the_same_bits(batch, size, kernel, monkeypatch):
+    torch.manual_seed(0)
+    network = antialias(nn.Sequential(nn.MaxPool2d(kernel, 2, kernel // 2)), "pool")
+    maps = torch.randn(batch, 16, size, size).relu()  # many ties, at which the first wins
+    maps = maps.contiguous(memory_format=torch.channels_last).requires_grad_()
+    found = []
+    for worthwhile in (2**60, 1):
+        monkeypatch.setattr(pool, "WORTHWHILE", worthwhile)
+        monkeypatch.setattr(pool, "AT_A_TIME", 2 * 16 * size * size * 4)
+        result = network(maps)
+        weights = torch.arange(result.numel(), dtype=torch.float32).view_as(result).sin()
+        found.append((result, *torch.autograd.grad(result, maps, weights)))
+    assert "PoolAndBlur" in type(result.grad_fn).__name__
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+
+
+def test_pooling_image_by_image_has_second_derivatives(monkeypatch):
+    monkeypatch.setattr(pool, "WORTHWHILE", 1)
+    torch.manual_seed(0)
+    network = antialias(nn.Sequential(nn.MaxPool2d(3, 2, 1)), "pool")
+    maps = torch.randn(2, 1, 8, 8, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(network, maps)
+    assert torch.autograd.gradgradcheck(lambda x: network(x) ** 2, maps)
 
 
 @pytest.mark.parametrize("activation", ["silu", "gelu"])
