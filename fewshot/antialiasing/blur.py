@@ -134,11 +134,14 @@ class _Blur(Function):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         maps, kernel, ctx.stride = inputs
         ctx.size = (maps.shape[2], maps.shape[3])
+        last = maps.is_contiguous(memory_format=torch.channels_last)
+        ctx.layout = torch.channels_last if last else torch.contiguous_format
         ctx.save_for_backward(kernel)
         ctx.save_for_forward(kernel)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        gradient = gradient.contiguous(memory_format=ctx.layout)
         return _Spread.apply(gradient, ctx.saved_tensors[0], ctx.stride, ctx.size), None, None
 
     @staticmethod
