@@ -23,7 +23,7 @@ from episodes import InputError
 from episodes.loader import stream_seed
 from episodes.mixing import find_mixing
 from episodes.streams import JointStream, LabelledBatch
-from fewshot.backbones import Backbone
+from fewshot.backbones import Backbone, build_backbone
 from fewshot.training.averaging import average
 from fewshot.training.classifier import make_linear
 from fewshot.training.memory import activation_bytes, fixed_bytes, largest_batch
@@ -121,7 +121,7 @@ class Training:
         if place.ranks > 1:
             self._module = DistributedDataParallel(
                 objective,
-                device_ids=[self.device.index] if self.device.type == "cuda" else None,
+                device_ids=[torch.cuda.current_device()] if self.device.type == "cuda" else None,
                 find_unused_parameters=objective.skips_parameters,
             )
 
@@ -211,7 +211,7 @@ class Training:
     def _out_of_memory(self) -> InputError:
         half = self.precision != torch.float32
         size = self.stream.streams[0].images.reader.size
-        probe = deepcopy(self.objective.backbone).cpu()
+        probe = build_backbone(self.objective.backbone.name, self.objective.classes[-1].stop, 0)
         per_image = activation_bytes(probe, size, half=half)
         fixed = fixed_bytes(
             self.objective, self.recipe.optimizer, averaged=self.averaged is not None

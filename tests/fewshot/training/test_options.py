@@ -14,6 +14,7 @@ from fewshot.training.averaging import average
 from fewshot.training.classifier import CosineClassifier, find_classifier, make_linear
 from fewshot.training.loop import train
 from fewshot.training.memory import activation_bytes, largest_batch
+from fewshot.training.objective import Objective
 from fewshot.training.optimizers import build_optimizer
 from fewshot.training.processes import Place
 from fewshot.training.recipe import Recipe
@@ -130,6 +131,43 @@ def test_images_of_several_sources_are_not_mixed(miniature, images):
     other = LabelledImages(miniature, "dtd", "train", 24)
     with pytest.raises(InputError, match="are not mixed"):
         prepare("resnet18", [images, other], replace(RECIPE, mix="mixup"), CPU)
+
+
+def test_out_of_gpu_memory_says_what_would_fit(images, monkeypatch):
+    training = prepare("resnet18", [images], RECIPE, CPU)
+
+    def exhausted(batches):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    class Properties:
+        total_memory = 400_000_000
+
+    monkeypatch.setattr(training, "_loss", exhausted)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: Properties)
+    parameters = sum(one.numel() for one in training.objective.parameters())
+    per_image = activation_bytes(build_backbone("resnet18", 14, 0), 24)
+    fits = int((0.9 * 400e6 - 12 * parameters) / per_image) // 8 * 8  # weights, gradient, momentum
+    with pytest.raises(InputError, match=f"8 images at once do not fit.* about {fits} would"):
+        training.learn(next(training.batches(workers=0)))
+
+
+def test_a_compiled_network_takes_the_same_steps(images, tmp_path, monkeypatch):
+    """Traced and run by PyTorch's own kernels: other kernels would round in other places."""
+    used = []
+
+    def compile(objective):
+        used.append(objective)
+        torch.nn.Module.compile(objective, backend="eager")
+
+    monkeypatch.setattr(Objective, "compile", compile)
+    plain, compiled = (
+        hash_of(
+            prepare("resnet18", [images], replace(RECIPE, steps=2, compile=wanted), CPU),
+            tmp_path / str(wanted),
+        )
+        for wanted in (False, True)
+    )
+    assert len(used) == 1 and compiled == plain
 
 
 def test_activations_grow_with_the_area_and_the_estimate_of_a_batch_with_the_memory():
