@@ -20,6 +20,7 @@ from torch import Tensor
 from episodes.faults import InputError, is_disk_full
 from episodes.tfrecord import replacing
 from fewshot.backbones import Backbone, build_backbone
+from fewshot.film import insert_film
 
 CARD = "card"
 NOT_OURS = "Give a checkpoint that this program wrote (a .safetensors file of a run folder)."
@@ -182,6 +183,8 @@ def load_checkpoint(path: Path, backbone: str) -> tuple[Backbone, Card]:
         raise InputError("its weights differ from its card: it is damaged.", path, NOT_OURS)
     outputs = len(card.classes) if card.outputs is None else card.outputs
     built = build_backbone(backbone, classes=outputs, seed=0)
+    if card.method == "film":
+        insert_film(built)
     built.load(weights)
     return built, card
 

@@ -111,7 +111,7 @@ class Taught(Objective):
 
     def facts(self) -> list[object]:
         """The method, and the teachers by the hashes of their weights."""
-        return [self.name, *self.teaching.hashes, self.teaching.temperature]
+        return [*super().facts(), *self.teaching.hashes, self.teaching.temperature]
 
 
 class SelfDistillation(Taught):
@@ -176,7 +176,7 @@ class Distillation(Taught):
         self.weights, self.steps = tuple(weights), tuple(steps)
         self.adapters = nn.ParameterList()
         for number, teacher in enumerate(teaching.teachers):
-            adapter = torch.empty(teacher.stage_dims[-1], backbone.stage_dims[-1])
+            adapter = torch.empty(_features_of(teacher), _features_of(backbone))
             generator = torch.Generator().manual_seed(stream_seed("adapter", seed, number) % 2**63)
             nn.init.xavier_normal_(adapter, generator=generator)
             self.adapters.append(nn.Parameter(adapter))
@@ -222,7 +222,16 @@ class Distillation(Taught):
 
 
 def features_and_scores(backbone: Backbone, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Features [n, D] and scores [n, classes] of one pass; without dropout in between."""
-    features = backbone.embed(images)
+    """Features [n, D], which are what the classifier is given, and scores [n, classes]."""
+    given: list[Tensor] = []
     _, classifier = find_classifier(backbone)
-    return features, classifier(features)
+    handle = classifier.register_forward_pre_hook(lambda module, inputs: given.append(inputs[0]))
+    try:
+        scores = backbone(images)
+    finally:
+        handle.remove()
+    return given[0], scores
+
+
+def _features_of(backbone: Backbone) -> int:
+    return find_classifier(backbone)[1].in_features

@@ -11,10 +11,13 @@ from episodes.reader import EpisodeReader
 from fewshot.backbones import Backbone
 from fewshot.checkpoint import Card, load_checkpoint, load_tensors, read_card, save_checkpoint
 from fewshot.devices import choose_workers, describe_device
+from fewshot.film import insert_film
 from fewshot.listener import Listener
 from fewshot.results import collect
 from fewshot.sources import find_records
+from fewshot.training.classifier import find_classifier
 from fewshot.training.distillation import Distillation, SelfDistillation, Teaching
+from fewshot.training.film import Film
 from fewshot.training.journal import Journal
 from fewshot.training.loop import Observer, Score, Training, train
 from fewshot.training.meter import Report
@@ -82,6 +85,7 @@ class Job:
     def __init__(self, settings: Settings, place: Place, listener: Listener) -> None:
         self.settings, self.place, self.listener = settings, place, listener
         self.recipe = settings.recipe
+        self.seen: tuple[str, ...] = ()
         drawn = partial(listener.progress, "draw the miniature", note="class files")
         if place.first:
             find_records(settings, drawn)
@@ -128,11 +132,38 @@ class Job:
         Raises:
             InputError: the recipe does not fit the data, or a teacher does not fit.
         """
-        settings = self.settings
-        return prepare(settings.backbone, self.images, self.recipe, self.place, self._objective())
+        return prepare(
+            self.settings.backbone,
+            self.images,
+            self.recipe,
+            self.place,
+            self._objective(),
+            self._begin_with,
+        )
+
+    def _begin_with(self, backbone: Backbone) -> str:
+        """Weights of `--init` instead of drawn ones; scales and offsets where the method asks."""
+        settings, begun_with = self.settings, ""
+        if settings.init is not None:
+            initial, card = load_checkpoint(settings.init, settings.backbone)
+            if card.image_size != settings.image_size:
+                self.listener.say(
+                    f"{settings.init} was trained at {card.image_size} pixels; "
+                    f"here it goes on at {settings.image_size}."
+                )
+            name, _ = find_classifier(backbone)
+            drawn = backbone.network.state_dict()
+            fresh = {key: drawn[key] for key in drawn if key.startswith(f"{name}.")}
+            backbone.load(initial.network.state_dict() | fresh)
+            begun_with, self.seen = card.weights, card.seen_splits
+        if settings.method == "film":
+            insert_film(backbone)
+        return begun_with
 
     def _objective(self) -> MakeObjective:
         settings = self.settings
+        if settings.method == "film":
+            return Film
         if not settings.teachers:
             return Objective
         pairs = [
@@ -243,6 +274,7 @@ class Job:
     def card(self, metrics: dict[str, object]) -> Card:
         """What the checkpoint says of itself."""
         provenance = collect(describe_device(self.place.device))
+        own = [f"{one.reader.spec.name}:train" for one in self.images]
         return Card(
             backbone=self.settings.backbone,
             records=self.benchmark,
@@ -257,7 +289,7 @@ class Job:
             git_commit=(provenance["git"] or {}).get("commit"),
             versions=provenance["versions"],
             method=self.settings.method,
-            seen=tuple(f"{one.reader.spec.name}:train" for one in self.images),
+            seen=tuple(dict.fromkeys((*self.seen, *own))),
             metrics=metrics,
         )
 

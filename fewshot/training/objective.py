@@ -27,6 +27,8 @@ class Objective(nn.Module):
     name = "supervised"
     skips_parameters = False
     """Whether some parameters have no gradient at some steps."""
+    begun_with = ""
+    """Hash of the weights that it began with, where they were not drawn."""
 
     def __init__(
         self, backbone: Backbone, classes: Sequence[int], label_smoothing: float = 0.0
@@ -70,4 +72,4 @@ class Objective(nn.Module):
 
     def facts(self) -> list[object]:
         """What beside backbone, recipe and images decides the weights, as JSON keeps it."""
-        return [self.name]
+        return [self.name, *([self.begun_with] if self.begun_with else [])]

@@ -13,7 +13,7 @@ from fewshot.backbone_name import BackboneName
 from fewshot.experiment import read_config, short_hash
 from fewshot.training.recipe import Recipe
 
-METHODS = ("supervised", "multi_domain", "distillation", "self_distillation")
+METHODS = ("supervised", "multi_domain", "distillation", "self_distillation", "film")
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,10 @@ class Settings:
     method: str = "supervised"
     """supervised: one network per source. multi_domain: one network with a linear head per source
     (MDL). distillation: that, taught by one network per source (URL). self_distillation: one per
-    source, taught by a trained network of the same kind (born again)."""
+    source, taught by a trained network of the same kind (born again). film: per source, only
+    scales and offsets of the network that --init names (SUR-pnf)."""
+    init: Path | None = None
+    """Checkpoint to begin from; its classifier is left out, for it has learned other classes."""
     config: Path | None = None
     """YAML file with the same keys as these flags; flags win. A folder holds one per source."""
     records: Path | None = None
@@ -78,12 +81,14 @@ class Settings:
             return self.train_sources[0]
         if self.method == "self_distillation":
             return f"{self.train_sources[0]}.born_again"
+        if self.method == "film":
+            return f"{self.train_sources[0]}.film"
         return self.method
 
     @property
     def single(self) -> bool:
         """Whether the method trains one network per source."""
-        return self.method in ("supervised", "self_distillation")
+        return self.method in ("supervised", "self_distillation", "film")
 
     def check(self) -> "Settings":
         """These settings, if a training could obey them.
@@ -116,6 +121,10 @@ class Settings:
                 "--teachers",
                 "Give one checkpoint per source." if taught else "Leave --teachers out.",
             )
+        if self.method == "film" and self.init is None:
+            raise InputError("film trains on top of a network.", "--init", "Name its checkpoint.")
+        if taught and self.recipe.compile:
+            raise InputError("networks with teachers are not compiled.", "--compile")
         for name in ("teacher_weights", "teacher_steps"):
             if len(getattr(self, name)) not in (0, taught):
                 raise InputError(f"--{name.replace('_', '-')} must name {taught} numbers.")

@@ -25,6 +25,7 @@ def prepare(
     recipe: Recipe,
     place: Place,
     make_objective: MakeObjective = Objective,
+    begin_with: Callable[[Backbone], str] = lambda backbone: "",
 ) -> Training:
     """A training at its beginning.
 
@@ -34,6 +35,8 @@ def prepare(
         recipe: how.
         place: where this process works.
         make_objective: the method; supervised where not given.
+        begin_with: changes the freshly initialised backbone before anything else, and says
+            by a hash what it begins with.
 
     Raises:
         InputError: the backbone or the augmentation is unknown, or a batch is larger than the
@@ -45,11 +48,13 @@ def prepare(
     stream = open_stream(images, recipe, place)
     classes = [len(one.class_names) for one in images]
     backbone = build_backbone(name, sum(classes), recipe.seed)
+    begun_with = begin_with(backbone)
     if recipe.classifier == "cosine":
         make_cosine(backbone, recipe.seed)
     if recipe.stochastic_depth:
         _set_stochastic_depth(backbone, recipe.stochastic_depth)
     objective = make_objective(backbone, classes, recipe.label_smoothing)
+    objective.begun_with = begun_with
     return Training(objective, stream, recipe, place)
 
 
