@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import tyro
 from rich.console import Console
@@ -21,6 +22,8 @@ class Command:
     """The page."""
     figures: Path | None = None
     """Folder for the figures as PDF and SVG, for papers."""
+    examples: int = 1
+    """Episodes of each source to show in pictures, of the first run; needs its records."""
     title: str = "Few-shot classification on Meta-Dataset"
     """Heading of the page."""
     results: Path = Path("runs")
@@ -34,7 +37,13 @@ def run(command: Command, console: Console) -> int:
     from fewshot.results.tables import write_text
 
     collection = find_runs(command.runs, command.results)
-    page, figures = write_report(collection.runs, command.title, collection.faults)
+    shown: list[Any] = []
+    notes: list[str] = []
+    if command.examples > 0 and collection.runs:
+        from fewshot.gallery import show_examples
+
+        shown, notes = show_examples(collection.runs[0], command.examples)
+    page, figures = write_report(collection.runs, command.title, collection.faults, shown, notes)
     write_text(command.out, page)
     if command.figures is not None:
         for figure in figures:

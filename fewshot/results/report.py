@@ -28,7 +28,11 @@ KEY = ["source", "split", "seed", "index", "plan"]
 
 
 def write_report(
-    runs: Sequence[StoredRun], title: str, faults: Sequence[str] = ()
+    runs: Sequence[StoredRun],
+    title: str,
+    faults: Sequence[str] = (),
+    examples: Sequence[Any] = (),
+    example_notes: Sequence[str] = (),
 ) -> tuple[str, list[Figure]]:
     """The page, and its figures for papers.
 
@@ -36,6 +40,8 @@ def write_report(
         runs: what it is about; results of different settings get chapters of their own.
         title: heading.
         faults: of files that could not be read; the page tells them.
+        examples: episodes in pictures, as `fewshot.gallery.show_examples` gives them.
+        example_notes: why some are not shown.
 
     Raises:
         InputError: matplotlib is missing.
@@ -68,6 +74,8 @@ def write_report(
         title=title,
         chapters=chapters,
         training=training,
+        examples=examples,
+        example_notes=example_notes,
         runs=[describe(stored, frames) for stored in runs],
         failures=list_failures(frames),
         faults=frames.faults,

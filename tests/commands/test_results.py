@@ -101,3 +101,11 @@ def test_compare_two_heads(call, tmp_path, folder):
     status, out, _ = call("compare", tmp_path)
     assert status == 0 and "other − prototypical" in out
     assert "+0.00 ± 0.00" in out and "mean of sources" in out
+
+
+def test_a_report_shows_example_episodes(folder, tmp_path):
+    pytest.importorskip("matplotlib")
+    assert main(["report", str(folder), "--out", str(tmp_path / "r.html")]) == 0
+    page = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "dtd, episode 0" in page and "omniglot, episode 0" in page
+    assert page.count('<img src="data:image/jpeg;base64,') > 20 and " of 10</td>" in page
