@@ -116,10 +116,13 @@ def draw_errors(
         for panel, name in zip(places, CORRUPTIONS, strict=False):
             extra = " (extra)" if CORRUPTIONS[name].family == "extra" else ""
             panel.set_title(name.replace("_", " ") + extra, color=INK)
+            cells = [(name, severity) for severity in SEVERITIES]
+            if not any(cell in scores for scores in columns for cell in cells):
+                panel.text(2.5, 50, "not measured", ha="center", va="center", color="#888888")
+                continue
             for k, scores in enumerate(columns):
                 errors = errors_of(scores)
-                cells = [CLEAN, *((name, severity) for severity in SEVERITIES)]
-                line = [(cell[1], 100 * errors[cell]) for cell in cells if cell in errors]
+                line = [(c[1], 100 * errors[c]) for c in (CLEAN, *cells) if c in errors]
                 panel.plot(
                     [severity for severity, _ in line],
                     [error for _, error in line],
@@ -129,9 +132,11 @@ def draw_errors(
                 )
         for panel in places:
             panel.set_ylim(0, 100)
+            panel.set_xlim(-0.4, 5.4)
             panel.set_xticks([0, *SEVERITIES], ["clean", *map(str, SEVERITIES)])
         places[len(CORRUPTIONS)].set_axis_off()
-        handles, labels = places[0].get_legend_handles_labels()
+        drawn = next((panel for panel in places if panel.lines), places[0])
+        handles, labels = drawn.get_legend_handles_labels()
         places[len(CORRUPTIONS)].legend(handles, labels, loc="center")
         figure.supxlabel("severity", fontsize=9)
         figure.supylabel("top-1 error, %", fontsize=9)
