@@ -64,6 +64,15 @@ def core_seconds(name: str) -> tuple[float, float] | None:
     return CORE_SECONDS.get(f"aa_{parsed.plain}" if parsed.antialiased else parsed.plain)
 
 
+TUNING = ("tsa", "pmf", "flute", "proto_maml")
+"""Heads that tune the backbone whatever their settings."""
+
+
+def tunes_backbone(head: str) -> bool:
+    """Whether a head, as text, tunes the backbone on every episode."""
+    return "layers=all" in head or head.partition(":")[0] in TUNING
+
+
 def minutes_on_cpu(experiment: "Experiment", cores: int) -> float | None:
     """About how many minutes the experiment takes on so many CPU cores; None if nothing is known.
 
@@ -84,7 +93,7 @@ def minutes_on_cpu(experiment: "Experiment", cores: int) -> float | None:
             # An episode has a few hundred images; small sources are embedded whole.
             seconds += embed * scale * min(there, 400 * experiment.episodes) / 1000
             seconds += HEAD_CORE_SECONDS * experiment.episodes * len(experiment.heads)
-            tuned = sum("layers=all" in head for head in experiment.heads)
+            tuned = sum(tunes_backbone(head) for head in experiment.heads)
             seconds += tuned * experiment.episodes * train * scale * TUNED_IMAGES / 1000
     return seconds / cores / 60
 

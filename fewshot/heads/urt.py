@@ -209,13 +209,13 @@ def load_attention(path: str, features: tuple[Tensor, ...]) -> Attention:
     Raises:
         InputError: no file is named, it cannot be read, or it was trained for other extractors.
     """
-    dims = same_dims(features)
     if path == "none":
         raise InputError(
             "needs a trained attention.",
             "head urt",
             "Train one with train-urt, and name it: urt:weights=FILE.",
         )
+    dims = same_dims(features)
     try:
         with safe_open(path, framework="pt") as file:
             parts = [file.get_tensor(name) for name in Attention._fields]

@@ -1,18 +1,26 @@
 """The table, heads as text, and the one call that scores arrays (fewshot/heads/__init__.py)."""
 
+import subprocess
+import sys
 from dataclasses import fields
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import fewshot
 from episodes.faults import InputError
 from fewshot import score
+from fewshot.cost import TUNING, tunes_backbone
 from fewshot.heads import HEADS, build_head
+from fewshot.heads import TUNING as TUNING_HEADS
 from fewshot.heads.finetune import Finetune
 from fewshot.heads.prototypical import Prototypical
 
+PROJECT = Path(__file__).resolve().parents[3]
 FEATURES = torch.tensor([[0.0, 1.0], [1.0, 0.0], [0.0, 2.0]])
 LABELS = torch.tensor([1, 0, 1])
 
@@ -92,6 +100,30 @@ def test_score_takes_a_head_or_its_text_and_settings() -> None:
     )
     with pytest.raises(InputError, match="already made"):
         score(Prototypical(), FEATURES, LABELS, FEATURES, distance="cosine")
+
+
+def test_score_takes_arrays_and_gives_them_back() -> None:
+    support, labels = FEATURES.numpy(), LABELS.numpy()
+    expected = score("ncc_cosine", FEATURES, LABELS, FEATURES)
+    support.flags.writeable = False
+    for dtype in (np.float16, np.float32, np.float64):
+        for text, items in (("ncc_cosine", support), ("sur", np.stack([support] * 3))):
+            scores = score(text, items.astype(dtype), labels, items.astype(dtype))
+            assert isinstance(scores, np.ndarray) and scores.dtype == dtype
+            assert scores.shape == (3, 2)
+    assert np.array_equal(score("ncc_cosine", support, labels, support), expected.numpy())
+    assert fewshot.score is score
+
+
+def test_importing_the_package_imports_no_torch() -> None:
+    code = "import sys, fewshot; assert 'torch' not in sys.modules; fewshot.score"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=PROJECT)
+
+
+def test_cost_knows_the_heads_that_tune() -> None:
+    assert {head.name for head in TUNING_HEADS} - {"finetune"} == set(TUNING)
+    assert tunes_backbone("finetune:layers=all") and tunes_backbone("tsa:steps=3")
+    assert not tunes_backbone("finetune") and not tunes_backbone("tim")
 
 
 def test_score_of_no_query_is_empty() -> None:

@@ -100,6 +100,6 @@ def test_faults(tmp_path):
             score("urt", support, labels, query, weights=weights)
     support, labels, query = draw(0, [2, 2], [8, 9], signed=True)
     with pytest.raises(InputError, match="attention mixes equal ones"):
-        score("urt", support, labels, query)
+        score("urt", support, labels, query, weights=str(tmp_path / "urt.safetensors"))
     with pytest.raises(InputError, match="no episode to train on"):
         train_attention([], UrtRecipe())

@@ -1,6 +1,7 @@
 """A head in a file of the user's own, outside the repository."""
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 
 from episodes.faults import InputError
 from fewshot import score
-from fewshot.heads import build_head
+from fewshot.heads import build_head, file_of_head, is_own
 
 NEAREST = '''
 from dataclasses import dataclass
@@ -108,3 +109,42 @@ def test_a_head_with_a_required_setting_says_so(nearest: Path) -> None:
     with pytest.raises(InputError, match=r"missing 1 required positional argument: 'power'"):
         build_head(f"{nearest}:Nearest")
     assert str(build_head(f"{nearest}:Nearest:power=3")) == "nearest:power=3.0"
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A package that offers a head as an entry point, as pip would leave it."""
+    (tmp_path / "my_package.py").write_text(NEAREST)
+    folder = tmp_path / "my_package-1.0.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1.0\n")
+    points = "nearest = my_package:Nearest\nbroken = my_package:Absent\nplain = my_package:torch\n"
+    (folder / "entry_points.txt").write_text(f"[fewshot.heads]\n{points}")
+    monkeypatch.syspath_prepend(tmp_path)
+    yield tmp_path
+    sys.modules.pop("my_package", None)
+
+
+def test_a_head_of_an_installed_package_goes_by_its_name(installed: Path) -> None:
+    head = build_head("nearest:power=1")
+    assert str(head) == "nearest:power=1.0" and is_own(head)
+    assert file_of_head(head) == installed / "my_package.py"
+    assert score(head, SUPPORT, LABELS, torch.tensor([[1.0, 3.0]])).tolist() == [[-4.0, -2.0]]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("neerest", "unknown head 'neerest'. Did you mean 'nearest'?"),
+        ("broken", "entry point broken = my_package:Absent: fails to import: AttributeError"),
+        ("plain", "is not a head"),
+    ],
+)
+def test_a_bad_entry_point_is_one_message(installed: Path, name: str, message: str) -> None:
+    with pytest.raises(InputError) as fault:
+        build_head(name)
+    assert message in str(fault.value)
+
+
+def test_heads_of_the_project_are_not_own() -> None:
+    assert not is_own(build_head("sur")) and file_of_head(build_head("sur")) is None
