@@ -79,6 +79,7 @@ def show(command: Show, console: Console) -> int:
         "protocol": card.protocol,
         "seed": card.seed,
         "recipe": ", ".join(f"{key} {value}" for key, value in card.training.items()),
+        "made from": ", ".join(f"{key} {value}" for key, value in card.made_from.items()),
         "measured": ", ".join(f"{key} {value}" for key, value in card.metrics.items()),
         "origin": card.origin,
         "git commit": card.git_commit,

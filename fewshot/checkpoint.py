@@ -47,6 +47,7 @@ class Card:
         outputs: rows of the classifier where they are not `classes`; of imported weights.
         metrics: what was measured when the weights were kept.
         origin: where imported weights come from.
+        made_from: hashes of the weights that it began with or was taught by, and how.
     """
 
     backbone: str
@@ -67,6 +68,7 @@ class Card:
     outputs: int | None = None
     metrics: Mapping[str, Any] = field(default_factory=dict)
     origin: str = ""
+    made_from: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def classes_hash(self) -> str:

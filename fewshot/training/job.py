@@ -289,18 +289,38 @@ class Job:
             git_commit=(provenance["git"] or {}).get("commit"),
             versions=provenance["versions"],
             method=self.settings.method,
+            made_from=self._made_from(),
             seen=tuple(dict.fromkeys((*self.seen, *own))),
             metrics=metrics,
         )
 
+    def _made_from(self) -> dict[str, object]:
+        """Other weights that decide these, and how they do; JSON values."""
+        settings = self.settings
+        found: dict[str, object] = {}
+        if settings.init is not None:
+            found["init"] = _card_of(settings.init).weights
+        if settings.teachers:
+            found["teachers"] = [_card_of(path).weights for path in settings.teachers]
+            found["temperature"] = settings.temperature
+        if settings.method == "self_distillation":
+            found["teacher_weight"] = settings.teacher_weight
+        if settings.method == "distillation":
+            found["teacher_weights"] = list(settings.teacher_weights)
+            found["teacher_steps"] = list(settings.teacher_steps)
+        return found
+
     def _refuse_other(self, path: Path) -> None:
-        card = read_card(load_tensors(path)[1], path)
-        found = (card.backbone, card.source, card.image_size, card.image_rule, card.method)
-        own = self.card({})
-        wanted = (own.backbone, own.source, own.image_size, own.image_rule, own.method)
-        if found != wanted or Recipe.of(card.training) != self.recipe:
+        own, card = self.card({}), _card_of(path)
+        compared = ("backbone", "source", "classes", "image_size", "image_rule", "method")
+        same = all(getattr(card, name) == getattr(own, name) for name in (*compared, "made_from"))
+        if not same or Recipe.of(card.training) != self.recipe:
             remedy = "Choose another --output, or remove it to train again."
             raise InputError("comes from a training with other settings.", path, remedy)
+
+
+def _card_of(path: Path) -> Card:
+    return read_card(load_tensors(path)[1], path)
 
 
 def load_teacher(path: Path, images: LabelledImages, image_size: int) -> tuple[Backbone, Card]:
@@ -309,7 +329,7 @@ def load_teacher(path: Path, images: LabelledImages, image_size: int) -> tuple[B
     Raises:
         InputError: the file is wrong, or it has learned other classes or another image size.
     """
-    card = read_card(load_tensors(path)[1], path)
+    card = _card_of(path)
     source = images.reader.spec.name
     if card.classes != images.class_names:
         raise InputError(

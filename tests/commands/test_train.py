@@ -133,9 +133,13 @@ def test_one_network_per_source_then_one_for_all_then_one_that_learns_from_them(
     assert card.source == "dtd+cu_birds" and card.seen == ("dtd:train", "cu_birds:train")
     assert len(card.classes) == backbone.network.fc.out_features
     assert card.classes[0].startswith("dtd/") and card.classes[-1].startswith("cu_birds/")
+    assert card.made_from["teachers"] == [weights(tmp_path / "run", n) for n in ("dtd", "cu_birds")]
     again = [*QUICK, "--backbone", "resnet18", "--method", "self_distillation"]
-    assert train(*again, "--train-sources", "dtd", "--teachers", teachers[0])[0] == 0
+    again += ["--train-sources", "dtd", "--teachers", teachers[0]]
+    assert train(*again)[0] == 0
     assert (tmp_path / "run" / "dtd.born_again.safetensors").exists()
+    status, _, errors = train(*again, "--temperature", "2")
+    assert status == 2 and "comes from a training with other settings" in errors
 
 
 def test_a_dry_run_says_what_would_happen_and_leaves_nothing(train, tmp_path):
