@@ -33,10 +33,15 @@ def _varint(value: int) -> bytes:
     return bytes(out)
 
 
+def _start(field: int, length: int) -> bytes:
+    return bytes([field << 3 | _WIRE_BYTES]) + _varint(length)
+
+
 def _message(content: bytes, field: int = 1) -> bytes:
-    return bytes([field << 3 | _WIRE_BYTES]) + _varint(len(content)) + content
+    return _start(field, len(content)) + content
 
 
+@lru_cache
 def _label_message(label: int) -> bytes:
     integers = _message(_message(_varint(label)), 3)
     return _message(_message(b"label") + _message(integers, 2))
@@ -49,8 +54,13 @@ def encode_example(image: bytes, label: int) -> bytes:
         image: encoded image, normally JPEG.
         label: class id in the source, 0 or more.
     """
-    image_entry = _message(b"image") + _message(_message(_message(image)), 2)
-    return _message(_message(image_entry) + _label_message(label))
+    size, end = len(image), _label_message(label)
+    # Every message starts with its length; from the inside out, so that the image is copied once.
+    start = _start(1, size)
+    start = _start(1, len(start) + size) + start
+    start = _message(b"image") + _start(2, len(start) + size) + start
+    start = _start(1, len(start) + size) + start
+    return b"".join((_start(1, len(start) + size + len(end)), start, image, end))
 
 
 # ---- reading ---------------------------------------------------------------------------------

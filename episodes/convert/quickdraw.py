@@ -26,23 +26,22 @@ PORTION = 4096
 
 @dataclass(frozen=True)
 class Drawings:
-    """The rows of a `.npy` file, which is mapped into memory."""
+    """The rows of a `.npy` file, which is mapped into memory.
+
+    Attributes:
+        file: the file.
+        count: its rows.
+    """
 
     file: RawFile
-
-    def _bitmaps(self) -> npt.NDArray[Any]:
-        array = map_raw(self.file)
-        if array.ndim != 2 or array.shape[1] != SIDE * SIDE or array.dtype not in (bool, np.uint8):
-            what = f"holds {array.dtype} of shape {array.shape}, not bitmaps of {SIDE} by {SIDE}."
-            raise InputError(what, self.file.where, "Take the files of full/numpy_bitmap.")
-        return array
+    count: int
 
     def __len__(self) -> int:
-        return len(self._bitmaps())
+        return self.count
 
     def encoded(self, skip: Skip) -> Iterator[bytes]:
         """See `ClassImages`; none is ever skipped. White strokes on black stay as they are."""
-        bitmaps = self._bitmaps()
+        bitmaps = map_bitmaps(self.file)
         for first in range(0, len(bitmaps), PORTION):
             portion = np.asarray(bitmaps[first : first + PORTION])
             grey = portion.astype(np.uint8) * np.uint8(255) if portion.dtype == bool else portion
@@ -52,6 +51,19 @@ class Drawings:
     def describe(self) -> str:
         """See `ClassImages`."""
         return f"{self.file.base} {len(self)}"
+
+
+def map_bitmaps(file: RawFile) -> npt.NDArray[Any]:
+    """[drawings, 784] boolean or grey pixels of a class.
+
+    Raises:
+        InputError: the file is broken, or holds something else.
+    """
+    array = map_raw(file)
+    if array.ndim != 2 or array.shape[1] != SIDE * SIDE or array.dtype not in (bool, np.uint8):
+        what = f"holds {array.dtype} of shape {array.shape}, not bitmaps of {SIDE} by {SIDE}."
+        raise InputError(what, file.where, "Take the files of full/numpy_bitmap.")
+    return array
 
 
 class Sketches(RawSource):
@@ -96,4 +108,7 @@ class Sketches(RawSource):
 
     def images(self, splits: ClassNames) -> list[ClassImages]:
         """The rows of each file, in their order."""
-        return [Drawings(self.files[name]) for name in in_order(splits)]
+        return [
+            Drawings(file, len(map_bitmaps(file)))
+            for file in (self.files[name] for name in in_order(splits))
+        ]
