@@ -2,7 +2,7 @@
 
     python benchmarks/convert.py [--jobs 2] [--scale 1] [--folder DIR]
 
-Raw data of the true sizes are made in a temporary folder (some 700 MB at scale 1). Each source is
+Raw data of the true sizes are made in a temporary folder (up to 900 MB at scale 1). Each source is
 converted, and the bare work is done on the same files by as many processes: reading files and
 writing their bytes where they are kept (a file per class, no framing, no checksums, no look at the
 image), encoding where there are only drawings, decoding each image once and encoding its crops
@@ -33,6 +33,7 @@ from episodes.convert.source import Options
 from episodes.parallel import spread
 
 ROUNDS = 3
+OWN_SPLIT = "split.json"
 LOAF = 16
 """Pieces of bare work for each process."""
 
@@ -50,6 +51,12 @@ def photograph(seed: int, width: int, height: int, quality: int) -> bytes:
 
 
 # ---- raw data and the bare work on them ------------------------------------------------------
+
+
+def own_split(raw: Path, names: list[str]) -> None:
+    """Classes of which each is about as large as in the source, and so fewer than it has."""
+    split = {"train": names, "valid": [], "test": []}
+    (raw.parent / OWN_SPLIT).write_text(json.dumps(split))
 
 
 def make_photographs(raw: Path, scale: float) -> list[object]:
@@ -76,13 +83,14 @@ def copy_photographs(task: tuple[str, str]) -> int:
 
 
 def make_drawings(raw: Path, scale: float) -> list[object]:
-    """345 arrays of strokes."""
+    """A few large arrays of strokes."""
     raw.mkdir(parents=True)
     canvas = np.zeros((28, 28), np.uint8)
     for turn in np.linspace(0, 6, 60):
         canvas[int(14 + 9 * np.sin(turn)), int(14 + 11 * np.cos(2 * turn))] = 255
-    drawings = np.stack([np.roll(canvas, (k % 5, k % 7), (0, 1)) for k in range(int(200 * scale))])
-    names = ["zigzag", *(f"thing {k}" for k in range(344))]
+    drawings = np.stack([np.roll(canvas, (k % 5, k % 7), (0, 1)) for k in range(int(8000 * scale))])
+    names = ["zigzag", *(f"thing {k}" for k in range(5))]
+    own_split(raw, names)
     for name in names:
         np.save(raw / f"{name}.npy", drawings.reshape(-1, 784))
     return [str(raw / f"{name}.npy") for name in names]
@@ -97,18 +105,20 @@ def encode_drawings(path: str) -> int:
 
 
 def make_aircraft(raw: Path, scale: float) -> list[object]:
-    """100 variants of pictures with a box each."""
+    """A few variants of pictures with a box each."""
     data = raw / "data"
     (data / "images").mkdir(parents=True)
     pool = [photograph(seed, 1024, 695, 88) for seed in range(8)]
     labels, boxes, tasks = [], [], []
-    for number in range(100 * max(1, int(4 * scale))):
+    names = [f"variant {k}" for k in range(10)]
+    own_split(raw, names)
+    for number in range(10 * max(1, int(40 * scale))):
         path, box = data / "images" / f"{number:07d}.jpg", (60, 170, 960, 520)
         path.write_bytes(pool[number % len(pool)])
-        labels.append(f"{number:07d} variant {number % 100}")
+        labels.append(f"{number:07d} {names[number % 10]}")
         boxes.append(f"{number:07d} {' '.join(map(str, box))}")
         tasks.append((str(path), [box]))
-    (data / "variants.txt").write_text("\n".join(f"variant {k}" for k in range(100)))
+    (data / "variants.txt").write_text("\n".join(names))
     (data / "images_variant_trainval.txt").write_text("\n".join(labels[::2]))
     (data / "images_variant_test.txt").write_text("\n".join(labels[1::2]))
     (data / "images_box.txt").write_text("\n".join(boxes))
@@ -121,7 +131,7 @@ def make_objects(raw: Path, scale: float) -> list[object]:
     rng = np.random.default_rng(0)
     pool = [photograph(seed, 640, 480, 90) for seed in range(20)]
     annotations, tasks = [], []
-    for image in range(int(500 * scale)):
+    for image in range(int(1200 * scale)):
         path = raw / "train2017" / f"{image:012d}.jpg"
         path.write_bytes(pool[image % len(pool)])
         corners = rng.uniform(0, 400, (7, 2))
@@ -165,7 +175,9 @@ def bare(function: Callable[..., int], tasks: list[object], jobs: int) -> int:
 def conversion(source: str, raw: Path, records: Path, jobs: int) -> int:
     """A whole conversion, specification included; how many images it was."""
     shutil.rmtree(records, ignore_errors=True)
-    return convert(open_raw(source, raw, records, Options()), jobs=jobs).images
+    split = raw.parent / OWN_SPLIT
+    opened = open_raw(source, raw, records, Options())
+    return convert(opened, split if split.exists() else None, jobs=jobs).images
 
 
 def timed(work: Callable[[], int]) -> tuple[float, float]:

@@ -15,7 +15,7 @@ from episodes.convert.splits import ClassNames, draw_splits
 from episodes.convert.tree import RawData, RawFolder, has_all
 from episodes.faults import InputError
 
-SAMPLED = 24
+SAMPLED = 12
 """Images that are encoded to know how much room all will take."""
 RECORD_BYTES = 60
 """What a record takes beside its image, about."""
