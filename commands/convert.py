@@ -2,7 +2,7 @@
 
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,9 @@ from episodes.faults import InputError
 if TYPE_CHECKING:
     from episodes.convert.conversion import Conversion
     from episodes.convert.source import RawSource
+
+LISTED_AT_MOST = 20
+"""Images left out that are printed one by one; all are in the report."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,8 @@ class Command:
 
 def run(command: Command, console: Console) -> int:
     """Convert source by source, and say what each came to."""
-    sources = choose_sources(command)
+    with console.status("looking for raw data, and into archives"):
+        sources = choose_sources(command)
     if command.splits_only:
         return print_splits(sources, command)
     if command.records is None:
@@ -159,6 +163,8 @@ def print_splits(sources: list["RawSource"], command: Command) -> int:
 
 def print_conversion(done: "Conversion", seconds: float, console: Console) -> None:
     """A line of numbers, then whatever the user should know."""
+    from episodes.convert.journal import REPORT_FILE
+
     speed = f", {done.written / seconds:,.0f} images/s" if done.written else ""
     now = f"{done.written:,} written now{speed}" if done.written else "all there already"
     console.print(
@@ -170,9 +176,15 @@ def print_conversion(done: "Conversion", seconds: float, console: Console) -> No
     for note in done.notes:
         console.print(f"[yellow]note[/yellow]  {escape(note)}", highlight=False, soft_wrap=True)
     if done.skipped:
-        count = f"{len(done.skipped):,} images could not be read and are left out:"
-        console.print(f"[yellow]note[/yellow]  {count}", highlight=False)
-    for text in done.skipped:
+        said = f"{len(done.skipped):,} images are left out, as in the benchmark"
+        more = (
+            f" (the first {LISTED_AT_MOST} are listed)"
+            if len(done.skipped) > LISTED_AT_MOST
+            else ""
+        )
+        where = escape(str(done.folder / REPORT_FILE))
+        console.print(f"[yellow]note[/yellow]  {said}{more}: {where}", soft_wrap=True)
+    for text in done.skipped[:LISTED_AT_MOST]:
         console.print(f"      {escape(text)}", highlight=False, soft_wrap=True)
     if done.fault:
         console.print(f"[red]fault[/red] {escape(str(done.fault))}", soft_wrap=True)
@@ -185,7 +197,7 @@ def verify(done: "Conversion", jobs: int, console: Console) -> bool:
     from episodes.convert.status import note_verified
 
     (audit,) = check(done.folder.parent, [done.source], jobs=jobs)
-    print_details(audit, console)
+    print_details(replace(audit, notes=()), console)  # the notes were said already
     if not audit.faults:
         note_verified(done.folder)
     count = len(audit.faults)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from episodes.benchmark import compare
+from episodes.benchmark import BENCHMARK, compare
 from episodes.convert import CONVERTERS, open_raw
 from episodes.convert.journal import JOURNAL, VERIFIED, write_json
 from episodes.convert.origin import Download, Origin
@@ -25,7 +25,8 @@ class SourceStatus:
         source: its name.
         origin: where its raw data officially come from.
         found: for every download, the folder or archive that has it; None where there is none.
-        records: in words: "none", "unfinished", "complete", "partial", or what is wrong.
+        records: in words: "none", "unfinished", "complete", "partial", "converted" (where nothing
+            is known to compare with), or what is wrong.
         images: in the records.
         verified: whether the records, as they are now, were audited without a fault.
         packs: splits and sizes that are decoded.
@@ -97,7 +98,9 @@ def _compare(spec: SourceSpec) -> str:
     fault, note = compare(spec, spec.folder / SPEC_FILE)
     if fault:
         return "not the benchmark's (check tells more)"
-    return "partial" if note and "not the full" in note else "complete"
+    if spec.name not in BENCHMARK:
+        return "converted"
+    return "partial" if note else "complete"
 
 
 # ---- verified --------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from episodes.folder import FolderImages
 from episodes.records import Records
 from tests.episodes.convert.raw_data import draw_image, encoded
 from tests.episodes.convert.raw_folders import make_dtd, make_traffic_sign
+from tests.episodes.convert.raw_lists import make_mscoco
 
 PROJECT = Path(__file__).parents[2]
 
@@ -74,6 +75,15 @@ def test_verify_finds_what_was_damaged(raw, tmp_path):
     path.write_bytes(content)
     status, text = run_convert("dtd", "--raw", raw, "--records", tmp_path, "--verify")
     assert status == 1 and "3.tfrecords" in text and "dtd: verified, 1 faults." in text
+
+
+def test_what_is_left_out_is_listed(tmp_path):
+    raw = make_mscoco().write(tmp_path / "raw")
+    status, text = run_convert("mscoco", "--raw", raw, "--records", tmp_path / "records")
+    report = tmp_path / "records/mscoco/conversion.json"
+    assert status == 0
+    assert f"12 images are left out, as in the benchmark: {report}" in text
+    assert text.count("holds no pixel") == 12 == len(json.loads(report.read_text())["skipped"])
 
 
 def test_splits_only(raw, tmp_path, capsys):
