@@ -157,7 +157,20 @@ def own_boards(methods: Sequence[Method]) -> list[Leaderboard]:
         build_leaderboard(
             f"{setting} · pre-training: {pretraining}",
             entries[0].training,
-            [replace(entry, why_unranked=reasons_anywhere(entry)) for entry in entries],
+            [
+                replace(entry, why_unranked=(*lacking(entry, entries), *reasons_anywhere(entry)))
+                for entry in entries
+            ],
         )
         for (setting, pretraining), entries in groups.items()
     ]
+
+
+def lacking(entry: Entry, beside: Sequence[Entry]) -> tuple[str, ...]:
+    """What a row lacks that any row beside it has."""
+    there = {column for other in beside for column, cell in other.cells.items() if cell}
+    columns = [*COLUMNS.values(), *sorted(there - {*COLUMNS.values()})]
+    missing = [c for c in columns if c in there and not entry.cells.get(c)]
+    single = [c for c in columns if (cell := entry.cells.get(c)) and cell.ci is None]
+    reasons = [f"no results on {', '.join(missing)}"] if missing else []
+    return (*reasons, f"a single episode of {', '.join(single)}") if single else tuple(reasons)

@@ -40,6 +40,16 @@ def test_own_rows_alone_and_among_others(call, fill, tmp_path):
     assert mine["average_rank"] is None and len(mine["not_ranked_because"]) >= 2
 
 
+def test_a_row_that_lacks_a_source_says_so(call, fill, tmp_path):
+    fill(tmp_path, SKILLS | {("sur", "fungi"): 0.5, ("sur", "mine"): 0.5}, 9)
+    rows = {row["method"]: row for row in json.loads(call(tmp_path, "--format", "json")[1])}
+    assert rows["finetune"]["not_ranked_because"] == ["no results on Fungi, mine"]
+    assert rows["finetune"]["average_rank"] is None and rows["sur"]["average_rank"] == 1.0
+    fill(tmp_path / "one", {("a", "dtd"): 0.5}, 1)
+    (row,) = json.loads(call(tmp_path / "one", "--format", "json")[1])
+    assert row["not_ranked_because"] == ["a single episode of Textures"]
+
+
 def test_settings_have_tables_of_their_own(call, fill, tmp_path):
     fill(tmp_path / "a", SKILLS, 3)
     fill(tmp_path / "b", SKILLS, 3, protocol={"name": "5w1s", "version": 1, "hash": "b"})
