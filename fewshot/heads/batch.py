@@ -49,9 +49,20 @@ class Support:
         return self.members.sum(dim=1)
 
     @cached_property
+    def missing(self) -> Tensor | None:
+        """bool `[E, 1, W]`: which classes are padding; None if none is, which saves a step."""
+        padding = self.shots == 0
+        return padding[:, None] if padding.any() else None
+
+    @cached_property
     def items(self) -> Tensor:
         """bool `[E, N]`: which items are real."""
         return self.members.any(dim=2)
+
+    @cached_property
+    def shares(self) -> Tensor:
+        """`[E, N, 1]`: 1 / N for a real item, 0 for a padded one."""
+        return (self.items / self.items.sum(dim=1, keepdim=True))[..., None]
 
     @cached_property
     def ways(self) -> Tensor:
@@ -70,7 +81,7 @@ class Support:
 
     def only_real(self, scores: Tensor) -> Tensor:
         """Scores `[E, ?, W]` with −∞ for padded classes, so that a softmax gives them nothing."""
-        return scores.masked_fill((self.shots == 0)[:, None], -torch.inf)
+        return scores if self.missing is None else scores.masked_fill(self.missing, -torch.inf)
 
     def cross_entropy(self, scores: Tensor) -> Tensor:
         """`[E]` the mean cross-entropy of each episode's support items, from scores `[E, N, W]`."""
@@ -79,8 +90,7 @@ class Support:
 
     def score_gradient(self, scores: Tensor) -> Tensor:
         """The gradient `[E, N, W]` of `cross_entropy` for the scores: softmax - one-hot, by N."""
-        residual = self.only_real(scores).softmax(dim=2) - self.members
-        return residual * (self.items / self.items.sum(dim=1, keepdim=True))[..., None]
+        return (self.only_real(scores).softmax(dim=2) - self.members) * self.shares
 
 
 class Queries(NamedTuple):
