@@ -154,7 +154,8 @@ class Backbone(nn.Module):
                 f"backbone {self.name}",
                 "Name the backbone that these weights belong to.",
             )
-        self.network.load_state_dict(dict(weights))
+        own.update(weights)  # keeps the versions of the modules, which MNASNet asks for
+        self.network.load_state_dict(own)
 
 
 def build_backbone(name: str, classes: int, seed: int) -> Backbone:

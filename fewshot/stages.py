@@ -6,11 +6,12 @@ from typing import Any
 from torch import Tensor, nn
 
 from episodes.faults import InputError
-from fewshot.antialiasing.operations import MAP
+from fewshot.antialiasing.operations import LEARNT, MAP, MAX_POOLS
 from fewshot.antialiasing.tape import Tape, probe_image, record
 
 STAGES = 4
-PROBE_SIZES = (96, 224)
+PROBE_SIZES = (160, 224)
+"""Sides of the probe images: large enough that the last map is wider than one sample."""
 
 
 class _ReachedError(Exception):
@@ -21,7 +22,7 @@ def find_stages(network: nn.Module, paths: Sequence[str] | None = None) -> dict[
     """Path of the module whose result is the map of each stage → its number of channels.
 
     A stage is a run of maps of one size; its map is the last of them that is not inside a block
-    which itself sub-samples.
+    which itself sub-samples, nor a map of scores, behind all that is learnt (SqueezeNet).
 
     Args:
         network: run once on a black image, and left as it was.
@@ -41,9 +42,12 @@ def find_stages(network: nn.Module, paths: Sequence[str] | None = None) -> dict[
 
 
 def _stages_on(network: nn.Module, tape: Tape, paths: Sequence[str] | None) -> dict[str, int]:
+    learnt = LEARNT - set(MAX_POOLS)
+    scores = max((call.number for call in tape.calls if call.op in learnt), default=0)
+
     def map_of(value: int | None) -> tuple[int, ...] | None:
         producer = None if value is None else tape.producer(value)
-        shape = producer.shape_out if producer else ()
+        shape = producer.shape_out if producer and producer.number < scores else ()
         return shape if len(shape) == MAP and shape[2] == shape[3] > 1 else None
 
     if paths is not None:

@@ -133,3 +133,22 @@ def test_weights_that_do_not_fit_are_named():
 def test_unknown_name_suggests_the_nearest():
     with pytest.raises(InputError, match="Did you mean 'aa_resnet18'"):
         build_backbone("aa_resnet19", classes=5, seed=0)
+
+
+def test_weights_of_a_network_that_asks_for_versions():
+    """MNASNet's modules read the version that a plain mapping of tensors has not."""
+    backbone = build_backbone("aa_torchvision/mnasnet0_5", classes=3, seed=1)
+    weights = dict(backbone.network.state_dict())
+    again = build_backbone("aa_torchvision/mnasnet0_5", classes=3, seed=2)
+    again.load(weights)
+    assert all(torch.equal(w, weights[n]) for n, w in again.network.state_dict().items())
+
+
+@pytest.mark.filterwarnings("ignore:The default weight initialization:FutureWarning")
+@pytest.mark.parametrize(
+    ("name", "dim"), [("squeezenet1_1", 512), ("inception_v3", 2048), ("shufflenet_v2_x0_5", 1024)]
+)
+def test_features_are_the_last_maps_before_the_scores(name, dim):
+    """SqueezeNet's scores are maps themselves; Inception's last map is small."""
+    backbone = build_backbone(f"torchvision/{name}", classes=5, seed=0)
+    assert backbone.stage_dims[-1] == dim
