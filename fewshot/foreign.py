@@ -75,19 +75,16 @@ def adopt(
         InputError: a name or a shape does not fit the backbone.
     """
     renamed = _without_prefix(weights)
+    backbone = build_backbone(name, 1, seed=0)
+    own_classifier = _classifier_of(backbone)
     outputs, classifier = None, ""
-    for candidate in CLASSIFIERS:
+    for candidate in (own_classifier, *CLASSIFIERS):
         matrix = renamed.get(f"{candidate}.weight")
-        if matrix is not None and matrix.ndim == 2:
+        if matrix is not None and matrix.ndim in (2, 4):
             outputs, classifier = len(matrix), candidate
+            backbone = build_backbone(name, outputs, seed=0)
             break
-    backbone = build_backbone(name, outputs or 1, seed=0)
     own = backbone.network.state_dict()
-    own_classifier = next(
-        key.removesuffix(".weight")
-        for key, module in reversed(list(_modules(backbone.network)))
-        if isinstance(module, nn.Linear)
-    )
     taken = {}
     for key, tensor in renamed.items():
         part, _, kind = key.rpartition(".")
@@ -111,8 +108,19 @@ def adopt(
     return backbone.eval(), outputs
 
 
-def _modules(network: nn.Module) -> list[tuple[str, nn.Module]]:
-    return [(f"{name}.weight", module) for name, module in network.named_modules()]
+def _classifier_of(backbone: Backbone) -> str:
+    """The last module whose weight has a row per class; of a backbone of one class.
+
+    Raises:
+        InputError: there is none.
+    """
+    found = ""
+    for name, module in backbone.network.named_modules():
+        if isinstance(module, nn.Linear | nn.Conv2d) and len(module.weight) == 1:
+            found = name
+    if not found:
+        raise InputError("has no classifier that could be named.", f"backbone {backbone.name}")
+    return found
 
 
 def _without_prefix(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

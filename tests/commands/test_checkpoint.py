@@ -3,7 +3,7 @@
 import pytest
 import torch
 from safetensors.torch import save_file
-from torchvision.models import resnet18
+from torchvision.models import get_model, resnet18
 
 from fewshot.backbones import build_backbone
 from fewshot.checkpoint import load_checkpoint
@@ -81,6 +81,19 @@ def test_names_of_sur_are_mapped_and_turned(call, tmp_path):
     )
     assert card.seen == ("omniglot:train",) and card.seen_of("test") == ()
     assert len(backbone.network.fc.weight) == 5
+
+
+@pytest.mark.parametrize(
+    "name", ["mobilenet_v3_large", "convnext_tiny", "torchvision/squeezenet1_1"]
+)
+def test_classifiers_are_found_under_the_network_s_own_name(call, tmp_path, name):
+    network = get_model(name.rpartition("/")[2], num_classes=6).eval()
+    torch.save(network.state_dict(), tmp_path / "x.pth")
+    status, out, _ = call("import", tmp_path / "x.pth", *flags(tmp_path, backbone=name))
+    assert status == 0 and "a classifier of 6 classes" in out
+    backbone, _ = load_checkpoint(tmp_path / "in.safetensors", name)
+    images = torch.rand(1, 3, 64, 64)
+    assert torch.equal(backbone.eval()(images), network(images))
 
 
 def test_weights_without_a_classifier(call, tmp_path):
