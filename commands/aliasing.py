@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from episodes.faults import InputError
+from fewshot.backbone_name import BackboneName
 
 if TYPE_CHECKING:
     from episodes.loader import LabelledImages
@@ -90,12 +91,15 @@ def run(command: Command, console: Console) -> int:
         facts = {"benchmark": benchmark, "rule": rule, "device": device.type} | vars(how)
         facts["sources"] = {name: fingerprint(images.reader) for name, images in opened.items()}
         identities = [facts | {"backbone": c.backbone, "weights": c.weights} for c in cards]
-        label = "+".join(dict.fromkeys(card.backbone for card in cards))
+        files = distinct_names([BackboneName.parse(card.backbone).file for card in cards])
+        label = "+".join(dict.fromkeys(BackboneName.parse(card.backbone).file for card in cards))
         folder = command.output or Path("runs") / f"aliasing-{label}-{short_hash(identities)}"
         measured = []
-        for name, (backbone, _), identity in zip(names, given, identities, strict=True):
+        for name, file, (backbone, _), identity in zip(
+            names, files, given, identities, strict=True
+        ):
             network = backbone.to(device).to(memory_format=torch.channels_last).eval()
-            kept = KeptResults(folder / f"{name}.json", identity)
+            kept = KeptResults(folder / f"{file}.json", identity)
             found = kept.read()
             for source in [source for source in opened if source not in found]:
                 follow = partial(bar.update, bar.add_task(f"{name} {source}"))

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from episodes.faults import InputError
+from fewshot.backbone_name import BackboneName
 
 if TYPE_CHECKING:
     from fewshot.backbones import Backbone
@@ -112,16 +113,19 @@ def run(command: Command, console: Console) -> int:
     }
     identities = [facts | {"backbone": c.backbone, "weights": c.weights} for c in cards]
     names = distinct_names([card.backbone for card in cards])
-    label = "+".join(dict.fromkeys(card.backbone for card in cards))
+    files = distinct_names([BackboneName.parse(card.backbone).file for card in cards])
+    label = "+".join(dict.fromkeys(BackboneName.parse(card.backbone).file for card in cards))
     folder = command.output or Path("runs") / f"imagenet-c-{label}-{short_hash(identities)}"
     columns = [
         Column(
             name,
             backbone.to(device).to(memory_format=torch.channels_last).eval(),
             card.classes,
-            KeptResults(folder / f"{name}.json", identity),
+            KeptResults(folder / f"{file}.json", identity),
         )
-        for name, (backbone, card), identity in zip(names, given, identities, strict=True)
+        for name, file, (backbone, card), identity in zip(
+            names, files, given, identities, strict=True
+        )
     ]
     cells = len(images.cells)
     console.print(

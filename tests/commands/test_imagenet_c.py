@@ -101,6 +101,15 @@ def test_an_incomplete_release_has_no_mean(tmp_path, pair):
     assert row.split("|")[2].strip() == "–"
 
 
+def test_a_slash_in_a_backbone_s_name_makes_no_folder(tmp_path, validation, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = write_checkpoint(tmp_path / "c.safetensors", "aa[skip;binomial5]_timm/resnet18")
+    run("--checkpoint", path, "--images", validation, "--corruptions", "fog", *QUICK)
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert folder.name.startswith("imagenet-c-aa[skip;binomial5]_timm-resnet18-")
+    assert (folder / "aa[skip;binomial5]_timm-resnet18.json").is_file()
+
+
 def test_without_resize_the_network_sees_224_pixels(tmp_path, pair):
     folder = write_release(tmp_path / "c", ["fog"], [1])
     out = tmp_path / "out"
