@@ -224,7 +224,8 @@ def _filtered_operation(tape: Tape, call: Call) -> Call | None:
             return None
         if producer.op in ("convolution", *MAX_POOLS, "avg_pool2d"):
             same = stride_of(producer) == (1, 1)
-            return producer if same and fixed_filter(producer) in (None, "box2") else None
+            learns = fixed_filter(producer) is None or producer.op == "avg_pool2d"
+            return producer if same and learns else None
         if producer.op not in POINTWISE | PADS:
             return None
         chain.add(producer.number)

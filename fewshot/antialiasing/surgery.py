@@ -18,6 +18,7 @@ from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn import functional
 
 from episodes.faults import InputError, unknown_name
 from fewshot.antialiasing import filters, placement
@@ -159,6 +160,7 @@ def _plan(network: nn.Module, tape: Tape, wish: Wish, low_pass: Filter) -> list[
         if module.ceil_mode:
             padding = pair(module.padding)
             reach = step.kernel[0] - 1 - padding[0], step.kernel[1] - 1 - padding[1]
+            edits.append(partial(_attach_window, module))
         hosts = [(module, False)]
         blur = LowPass(step.stride, low_pass, reach=reach)
     else:
@@ -256,6 +258,21 @@ def _fuse(pool: nn.Module, low_pass: LowPass) -> list[Undo]:
     low_pass.train(pool.training)
     pool.add_module("filter_after", low_pass)
     return [partial(delattr, pool, "filter_after"), partial(setattr, pool, "__class__", before)]
+
+
+def fill_window(module: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The hook before a pooling in ceil mode at stride 1: a map smaller than its window is
+    repeated at its end, where the window of the strided pooling was cut off."""
+    maps, kernel, padding = inputs[0], pair(module.kernel_size), pair(module.padding)
+    sizes = zip(kernel, padding, maps.shape[-2:], strict=True)
+    height, width = (max(0, k - 2 * p - size) for k, p, size in sizes)
+    if height or width:
+        maps = functional.pad(maps, (0, width, 0, height), mode="replicate")
+    return (maps, *inputs[1:])
+
+
+def _attach_window(module: nn.Module) -> list[Undo]:
+    return [module.register_forward_pre_hook(fill_window).remove]
 
 
 def _unstride(module: Any) -> list[Undo]:

@@ -49,6 +49,29 @@ def test_the_call_is_found_without_importing_torch():
     assert fewshot.antialias is antialias
 
 
+def test_a_pooling_window_larger_than_the_map():
+    """VoVNet's last pooling at 32 pixels: 3 × 3 in ceil mode over a map of 2 × 2."""
+    plain = build("timm/ese_vovnet19b_dw")
+    filtered = antialias(copy.deepcopy(plain))
+    for size in (32, 35, 47):
+        assert filtered(torch.randn(1, 3, size, size)).shape == (1, 7)
+    pooling = nn.Sequential(nn.Conv2d(1, 1, 1), nn.MaxPool2d(3, stride=2, ceil_mode=True))
+    filtered = antialias(copy.deepcopy(pooling), "pool")
+    for height, width in ((2, 2), (2, 9), (3, 2)):
+        maps = torch.randn(1, 1, height, width)
+        plain_maps = pooling(maps)
+        assert filtered(maps).shape == plain_maps.shape
+        if height == width:
+            assert torch.equal(filtered(maps), plain_maps)  # one window over all there is
+
+
+def test_an_average_pooling_of_three_is_strengthened():
+    """The strided 3 × 3 average poolings of ResNeSt."""
+    filtered = antialias(build("timm/resnest14d"), "all")
+    steps = {step.path: step.filter for step in sub_sampling_steps(filtered)}
+    assert steps["layer2.0.avd_last"] == "binomial3" and set(steps.values()) == {"binomial3"}
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("placement", ["critical", "all"])
 def test_any_network(name, placement):
