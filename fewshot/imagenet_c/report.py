@@ -134,11 +134,13 @@ def draw_errors(
             panel.set_ylim(0, 100)
             panel.set_xlim(-0.4, 5.4)
             panel.set_xticks([0, *SEVERITIES], ["clean", *map(str, SEVERITIES)])
+        for panel in panels[-1]:
+            panel.set_xlabel("severity")
         places[len(CORRUPTIONS)].set_axis_off()
         drawn = next((panel for panel in places if panel.lines), places[0])
         handles, labels = drawn.get_legend_handles_labels()
-        places[len(CORRUPTIONS)].legend(handles, labels, loc="center")
-        figure.supxlabel("severity", fontsize=9)
+        # Below, not in the free panel: long names would push the panels apart.
+        figure.legend(handles, labels, loc="outside lower center", ncols=2)
         figure.supylabel("top-1 error, %", fontsize=9)
         entitle(figure, "Errors on corrupted images", title)
         return save(figure, folder, "errors", formats)
