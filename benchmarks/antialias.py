@@ -18,6 +18,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from episodes.faults import InputError
 from fewshot.antialiasing import blur as arithmetic
 from fewshot.antialiasing.inspection import inspect_network
 from fewshot.backbone_name import BackboneName
@@ -59,7 +60,7 @@ def compare_networks(size: int, batch: int, rounds: int, device: str) -> None:
     for name in NAMES:
         try:
             network = build_bare_network(BackboneName.parse(name))
-        except Exception as error:
+        except InputError as error:  # timm is not installed
             print(f"{name}: {error}")
             continue
         flops[name] = inspect_network(network, size).flops

@@ -73,7 +73,7 @@ def show_progress(errors: Console) -> Iterator[Listener]:
         disable=not errors.is_terminal,
     ) as display:
         progress = draw_bars(display) if errors.is_terminal else print_lines(errors)
-        yield Listener(partial(errors.print, markup=False), progress)
+        yield Listener(partial(errors.print, markup=False, soft_wrap=True), progress)
 
 
 def draw_bars(display: Progress) -> "Follow":
@@ -96,6 +96,7 @@ def print_lines(console: Console) -> "Follow":
         now = time.monotonic()
         if done == total or now - told.setdefault(work, now) > SECONDS_BETWEEN_LINES:
             told[work] = now
-            console.print(f"{work}: {done} of {total} {note}", highlight=False, markup=False)
+            line = f"{work}: {done} of {total} {note}"
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     return progress

@@ -1,6 +1,7 @@
 """`results`: the stored runs: list, show, repeat, take out, bring in, put together."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -181,7 +182,8 @@ def rerun(command: Rerun, console: Console) -> int:
     from fewshot.repeat import repeat
 
     errors = Console(stderr=True)
-    listener = Listener(lambda text: errors.print(text, markup=False), print_lines(errors))
+    say = partial(errors.print, markup=False, soft_wrap=True)
+    listener = Listener(say, print_lines(errors))
     found = repeat(stored, command.out, command.retrain, listener)
     lines = [f"{found.equal} rows are equal to the last digit."]
     differing = (

@@ -1,7 +1,9 @@
 """What tests share: the miniature, drawn once and kept in pytest's cache; filled stores."""
 
 import hashlib
+import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +22,14 @@ def digest_of_drawing() -> str:
     for path in sorted(Path(miniature_package.__file__).parent.glob("*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
+
+
+# Tests run side by side, and PyTorch's threads would wait for each other. Before it is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+# What is printed to a file is wide, whatever the width of the terminal that the tests run in.
+os.environ.pop("COLUMNS", None)
+# Processes that are interrupted here must notice, also where tests run in the background.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
