@@ -9,7 +9,7 @@ import tyro
 from rich.console import Console
 from rich.progress import Progress
 
-from episodes.faults import InputError
+from episodes.faults import check_above_zero, check_not_negative
 from fewshot.backbone_name import BackboneName
 
 if TYPE_CHECKING:
@@ -54,13 +54,8 @@ class Command:
 
     def __post_init__(self) -> None:
         """Raises InputError for settings that no measurement could have."""
-        for name in ("images", "image_size"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                flag = "--" + name.replace("_", "-")
-                raise InputError(f"{flag} is {value}: it must be above 0.")
-        if self.seed < 0:
-            raise InputError(f"--seed is {self.seed}: it must not be negative.")
+        check_above_zero(self, "images", "image_size")
+        check_not_negative(self, "seed")
 
 
 def run(command: Command, console: Console) -> int:

@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
-from episodes.faults import InputError
+from episodes.faults import InputError, check_above_zero, check_not_negative
 from episodes.protocol import EpisodeProtocol, Split, find_protocol
 from episodes.sampling import EpisodeSampler
 from episodes.source import find_layout, survey_source
@@ -40,10 +40,8 @@ class Command:
 
     def __post_init__(self) -> None:
         """Raises InputError for numbers that no evaluation could have."""
-        if self.episodes < 1:
-            raise InputError(f"--episodes is {self.episodes}: it must be above 0.")
-        if self.seed < 0:
-            raise InputError(f"--seed is {self.seed}: it must not be negative.")
+        check_above_zero(self, "episodes")
+        check_not_negative(self, "seed")
 
 
 def run(command: Command, console: Console) -> int:

@@ -9,7 +9,7 @@ import tyro
 from rich.console import Console
 from rich.progress import Progress
 
-from episodes.faults import InputError
+from episodes.faults import InputError, check_above_zero, check_not_negative
 from fewshot.backbone_name import BackboneName
 
 if TYPE_CHECKING:
@@ -62,13 +62,8 @@ class Command:
 
     def __post_init__(self) -> None:
         """Raises InputError for settings that no evaluation could have."""
-        for name in ("resize", "per_class", "jobs"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                flag = "--" + name.replace("_", "-")
-                raise InputError(f"{flag} is {value}: it must be above 0.")
-        if self.seed < 0:
-            raise InputError(f"--seed is {self.seed}: it must not be negative.")
+        check_above_zero(self, "resize", "per_class", "jobs")
+        check_not_negative(self, "seed")
 
 
 def run(command: Command, console: Console) -> int:

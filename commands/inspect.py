@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from episodes.faults import InputError
+from episodes.faults import check_above_zero
 from fewshot.backbone_name import BackboneName
 
 
@@ -24,8 +24,7 @@ class Command:
 
     def __post_init__(self) -> None:
         """Raises InputError for a size or a name that no network has."""
-        if self.image_size < 1:
-            raise InputError(f"--image-size is {self.image_size}: it must be above 0.")
+        check_above_zero(self, "image_size")
         BackboneName.parse(self.backbone)
 
 

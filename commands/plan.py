@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from episodes.faults import InputError
+from episodes.faults import InputError, check_above_zero, check_not_negative
 from episodes.plan_file import draw_plans, read_plans, write_plans
 from episodes.sampling import EpisodeSampler
 from episodes.source import find_spec
@@ -37,10 +37,8 @@ class Command:
 
     def __post_init__(self) -> None:
         """Raises InputError for numbers that no plan file could have."""
-        if self.episodes < 1:
-            raise InputError(f"--episodes is {self.episodes}: it must be above 0.")
-        if self.seed < 0:
-            raise InputError(f"--seed is {self.seed}: it must not be negative.")
+        check_above_zero(self, "episodes")
+        check_not_negative(self, "seed")
 
 
 def run(command: Command, console: Console) -> int:

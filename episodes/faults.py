@@ -48,3 +48,27 @@ def is_disk_full(error: BaseException) -> bool:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return True
     return "disk is full" in str(error) or "No space left" in str(error)
+
+
+def check_above_zero(settings: object, *names: str) -> None:
+    """Check flags that count something; None is not given.
+
+    Raises:
+        InputError: the first that is 0 or less.
+    """
+    for name in names:
+        value = getattr(settings, name)
+        if value is not None and value < 1:
+            raise InputError(f"--{name.replace('_', '-')} is {value}: it must be above 0.")
+
+
+def check_not_negative(settings: object, *names: str) -> None:
+    """Check flags that may be 0.
+
+    Raises:
+        InputError: the first that is below.
+    """
+    for name in names:
+        value = getattr(settings, name)
+        if value < 0:
+            raise InputError(f"--{name.replace('_', '-')} is {value}: it must not be negative.")
