@@ -22,6 +22,8 @@ WINDOW = 25
 """Episodes whose images are embedded together, at most: the first window is one episode, so that
 the first row comes soon and an early interruption loses little."""
 
+KEPT = 10
+"""Episodes of a source, the first, of which rows keep every guess; of all, they keep counts."""
 MOST_TIMEOUTS = 3
 """Episodes of a source on which a head may exceed its time; the others then count as failed."""
 CPU_BYTES, GPU_SHARE = 64 * 2**20, 0.25
@@ -269,10 +271,11 @@ def _memory(device: torch.device) -> int:
 
 def _row(entry: Entry, plan: EpisodePlan, trial: Trial) -> EpisodeRow:
     """What a trial comes to."""
-    correct, accuracy, by_class = 0, None, None
+    correct, accuracy, by_class, guesses = 0, None, None, np.empty(0, int)
     if trial.scores is not None:
         # numpy's argmax takes the lowest label of a tie, as the benchmark does.
-        right = plan.query_labels[trial.scores.argmax(axis=1) == plan.query_labels]
+        guesses = trial.scores.argmax(axis=1)
+        right = plan.query_labels[guesses == plan.query_labels]
         correct, accuracy = len(right), len(right) / len(plan.query_labels)
         queries, hits = (np.bincount(x, minlength=plan.way) for x in (plan.query_labels, right))
         by_class = np.stack([plan.class_ids, plan.shots, queries, hits], axis=1)
@@ -291,4 +294,6 @@ def _row(entry: Entry, plan: EpisodePlan, trial: Trial) -> EpisodeRow:
         seconds=trial.seconds,
         status=OK if by_class is not None else FAILED + trial.failure,
         classes=() if by_class is None else tuple(starmap(ClassCount, by_class.tolist())),
+        guesses=tuple(guesses.tolist()) if plan.index < KEPT else (),
+        told=trial.told,
     )

@@ -6,13 +6,14 @@ a change to the backbone, or no end within the time limit make this trial a fail
 """
 
 import inspect
+import math
 import signal
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -24,10 +25,12 @@ from torch import Tensor, nn
 
 from episodes.faults import InputError
 from fewshot.heads import Episode, EpisodeHead, Head, is_own
-from fewshot.heads.batch import score_batch
+from fewshot.heads.batch import Told, score_and_tell
 
 TIME_LIMIT = 600.0
 """Seconds that a user's head may take for one episode."""
+DIGITS = 4
+"""Of what a head tells of itself."""
 
 
 @dataclass(frozen=True)
@@ -39,12 +42,14 @@ class Trial:
         failure: why there are none, in a sentence.
         seconds: wall-clock time; of episodes tried together, an equal share.
         timed_out: whether the time limit was exceeded.
+        told: what the head told of itself beside the scores, by name.
     """
 
     scores: NDArray[np.float32] | None = None
     failure: str = ""
     seconds: float = 0.0
     timed_out: bool = False
+    told: Told = field(default_factory=dict)
 
 
 class OutOfTimeError(BaseException):
@@ -80,7 +85,7 @@ def try_together(head: EpisodeHead, episodes: Sequence[Episode]) -> list[Trial]:
     """
     began = time.perf_counter()
     try:
-        found = score_batch(head, episodes)
+        found = score_and_tell(head, episodes)
     except (Exception, SystemExit) as error:
         if isinstance(error, InputError) and not is_own(head):
             raise
@@ -90,8 +95,8 @@ def try_together(head: EpisodeHead, episodes: Sequence[Episode]) -> list[Trial]:
         return [Trial(failure=describe(error, head), seconds=time.perf_counter() - began)]
     seconds = (time.perf_counter() - began) / len(episodes)
     return [
-        _judged(scores, len(episode.query[0]), episode.way, seconds)
-        for scores, episode in zip(found, episodes, strict=True)
+        _judged(scores, len(episode.query[0]), episode.way, seconds, told)
+        for (scores, told), episode in zip(found, episodes, strict=True)
     ]
 
 
@@ -149,7 +154,7 @@ def _try(head: Head, work: Callable[[], Tensor], queries: int, way: int, limit: 
     return _judged(scores, queries, way, time.perf_counter() - began)
 
 
-def _judged(scores: Any, queries: int, way: int, seconds: float) -> Trial:
+def _judged(scores: Any, queries: int, way: int, seconds: float, told: Told | None = None) -> Trial:
     """A trial with these scores, or a failed one if they are no scores."""
     if not isinstance(scores, Tensor) or scores.shape != (queries, way) or scores.is_complex():
         found = list(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
@@ -158,7 +163,16 @@ def _judged(scores: Any, queries: int, way: int, seconds: float) -> Trial:
     numbers = scores.detach().float().cpu().numpy()
     if not np.isfinite(numbers).all():
         return Trial(failure="gave scores that are not finite", seconds=seconds)
-    return Trial(numbers, seconds=seconds)
+    return Trial(numbers, seconds=seconds, told=_plain(told or {}))
+
+
+def _plain(told: Told) -> Told:
+    """What was told, to the digits that a chart shows; what is not finite is left out."""
+    return {
+        name: [round(value, DIGITS) for value in values]
+        for name, values in told.items()
+        if all(map(math.isfinite, values))
+    }
 
 
 def describe(error: BaseException, head: Head) -> str:

@@ -13,8 +13,8 @@ over items and means of classes need no mask; where a softmax runs over the clas
 mixes episodes: predictions do not depend on which episodes share a batch.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
@@ -24,6 +24,8 @@ from torch.nn import functional
 
 from fewshot.heads.base import Features, Head, Predictor, check_support
 
+SELECTION = "selection"
+"""What a head over K extractors calls how much each counts for it: `[E, K]`, summing to 1."""
 PADDING = 1.5
 """A batch is at most this much larger than its episodes: beyond, padding costs more than it
 saves."""
@@ -37,11 +39,14 @@ class Support:
         features: K tensors float64 `[E, N, D_k]`; padded items are zero.
         members: float64 `[E, N, W]`, one-hot; a padded item is a row of zeros.
         generators: one per episode, on the CPU; the only source of randomness.
+        told: what the head tells of itself beside the scores, by name, a row `[E, …]` per
+            episode: a head fills it while it learns, and results keep it (`SELECTION` is drawn).
     """
 
     features: tuple[Tensor, ...]
     members: Tensor
     generators: Sequence[torch.Generator]
+    told: dict[str, Tensor] = field(default_factory=dict)
 
     @cached_property
     def shots(self) -> Tensor:
@@ -175,15 +180,29 @@ class EpisodeHead(Head):
         return predict_one
 
 
+Told = Mapping[str, Sequence[float]]
+"""What a head tells of one episode, by name."""
+
+
 def score_batch(head: EpisodeHead, episodes: Sequence[Episode]) -> list[Tensor]:
     """Scores `[Q, way]` of each episode, all computed at once."""
+    return [scores for scores, _ in score_and_tell(head, episodes)]
+
+
+def score_and_tell(head: EpisodeHead, episodes: Sequence[Episode]) -> list[tuple[Tensor, Told]]:
+    """Scores `[Q, way]` of each episode, and what the head tells of it."""
     for episode in episodes:
         check_support(episode.support, episode.labels, episode.way, head)
     with torch.inference_mode(False), torch.no_grad():
-        predict = head.fit_episodes(gather_support(episodes))
+        support = gather_support(episodes)
+        predict = head.fit_episodes(support)
         scores = predict(gather_queries([episode.query for episode in episodes]))
+        told = {name: values.flatten(1).tolist() for name, values in support.told.items()}
         return [
-            rounded(scores[e, : len(episode.query[0]), : episode.way], episode.query[0].dtype)
+            (
+                rounded(scores[e, : len(episode.query[0]), : episode.way], episode.query[0].dtype),
+                {name: values[e] for name, values in told.items()},
+            )
             for e, episode in enumerate(episodes)
         ]
 

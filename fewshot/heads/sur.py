@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from fewshot.heads.base import check_setting
-from fewshot.heads.batch import EpisodeHead, EpisodePredictor, Queries, Support
+from fewshot.heads.batch import SELECTION, EpisodeHead, EpisodePredictor, Queries, Support
 from fewshot.heads.descent import Adadelta
 from fewshot.heads.geometry import COSINE_SCALE, inverse_length
 
@@ -55,6 +55,7 @@ class Sur(EpisodeHead):
         shares = support.members / support.shots.clamp(min=1)[:, None]
         prototypes = [(shares * inverse_length(x)).mT @ x for x in support.features]
         weights = self.select(inner_products(support.features, prototypes), support)
+        support.told[SELECTION] = weights / weights.sum(dim=1, keepdim=True)
 
         def predict(queries: Queries) -> Tensor:
             products = inner_products(queries.features, prototypes)

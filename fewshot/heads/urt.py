@@ -19,6 +19,7 @@ from episodes.faults import InputError
 from episodes.tfrecord import replacing
 from fewshot.heads.base import check_support
 from fewshot.heads.batch import (
+    SELECTION,
     Episode,
     EpisodeHead,
     EpisodePredictor,
@@ -97,6 +98,7 @@ class Urt(EpisodeHead):
     def fit_episodes(self, support: Support) -> EpisodePredictor:
         attention = load_attention(self.weights, support.features)
         weights, prototypes = attend(attention, support)
+        support.told[SELECTION] = weights.mean(dim=1)
         return lambda queries: COSINE_SCALE * cosines(mix(weights, queries.features), prototypes)
 
 

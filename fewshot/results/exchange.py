@@ -27,11 +27,13 @@ SHAPES = {
 }
 """What parts of a call's record must be, where they are there."""
 WHAT_TO_GIVE = "Give a file that `results export` wrote as parquet or json."
+TEXTS = ("classes", "guesses", "told")
 COLUMNS = [field.name for field in fields(EpisodeRow)]
 TYPES = {
     "run": pa.string(),
     **dict.fromkeys(COLUMNS, pa.int64()),
-    **dict.fromkeys(("head", "source", "split", "plan_hash", "status", "classes"), pa.string()),
+    **dict.fromkeys(("head", "source", "split", "plan_hash", "status"), pa.string()),
+    **dict.fromkeys(TEXTS, pa.string()),
     **dict.fromkeys(("accuracy", "seconds"), pa.float64()),
 }
 
@@ -60,7 +62,8 @@ def export_runs(runs: Sequence[StoredRun], path: Path) -> int:
     """Write runs to one file, whole or not at all; the ending of its name says the format.
 
     parquet and json hold everything and can be imported; csv holds the rows, for other programs.
-    In each, `classes` is a text: "class id:shot:queries:correct" for each class.
+    In each, `classes` is a text: "class id:shot:queries:correct" for each class; `guesses` the
+    labels guessed, in the order of the queries; `told` a JSON mapping.
 
     Returns:
         How many rows there are.
@@ -98,7 +101,9 @@ def _records(stored: StoredRun) -> Iterator[dict[str, Any]]:
         for row in store.rows(stored.run.id):
             record = {name: getattr(row, name) for name in COLUMNS}
             classes = " ".join(":".join(map(str, counts)) for counts in row.classes)
-            yield {"run": stored.run.id, **record, "classes": classes}
+            texts = {"classes": classes, "guesses": " ".join(map(str, row.guesses))}
+            told = json.dumps({**row.told}) if row.told else ""
+            yield {"run": stored.run.id, **record, **texts, "told": told}
 
 
 # ---- in --------------------------------------------------------------------------------------
@@ -149,8 +154,11 @@ def _row(record: Mapping[str, Any]) -> EpisodeRow:
     classes = tuple(
         ClassCount(*map(int, counts.split(":"))) for counts in record["classes"].split()
     )
-    values = {name: record[name] for name in COLUMNS if name != "classes"}
-    return EpisodeRow(**values, classes=classes)
+    # Files of earlier programs have no details.
+    guesses = tuple(map(int, (record.get("guesses") or "").split()))
+    told = json.loads(record.get("told") or "{}")
+    values = {name: record[name] for name in COLUMNS if name not in TEXTS}
+    return EpisodeRow(**values, classes=classes, guesses=guesses, told=told)
 
 
 def _read_parquet(path: Path) -> tuple[list[Any], list[dict[str, Any]]]:

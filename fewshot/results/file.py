@@ -94,7 +94,7 @@ class ResultsFile:
         return self._db
 
     def _open_copy(self) -> sqlite3.Connection:
-        """The file as it is now, copied to memory: it may be read-only, or of format 1."""
+        """The file as it is now, copied to memory: it may be read-only, or of an older format."""
         self._db = sqlite3.connect(":memory:", isolation_level=None)
         try:
             try:
@@ -148,8 +148,8 @@ class ResultsFile:
                 what, remedy = FAULTS[sqlite3.SQLITE_NOTADB]
                 raise InputError(what, self.path, remedy)
             version = self._db.execute("PRAGMA user_version").fetchone()[0]
-            if version == 1:
-                bring_forward(self._db)
+            if version in range(1, FORMAT):
+                bring_forward(self._db, version)
             elif version != FORMAT:
                 raise InputError(
                     f"the results file has format {version}, this program knows 1 to {FORMAT}.",

@@ -1,9 +1,9 @@
-"""The format of a results file: its tables, its version, and how a file of format 1 is read."""
+"""The format of a results file: its tables, its version, and how older formats are read."""
 
 import hashlib
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from fewshot.results.rows import ClassCount
 
 APPLICATION_ID = 0x4D445253  # "MDRS" in the file's header: tells our files from other SQLite files
-FORMAT = 2
+FORMAT = 3
 
 # A plan is kept once, whatever the number of heads and runs that saw it; a row is then small.
 TABLES = """
@@ -33,6 +33,14 @@ CREATE TABLE episodes (
     run INTEGER NOT NULL REFERENCES runs, head INTEGER NOT NULL REFERENCES heads,
     plan INTEGER NOT NULL REFERENCES plans, accuracy REAL, correct INTEGER NOT NULL,
     class_correct BLOB, seconds REAL NOT NULL, status TEXT NOT NULL,
+    PRIMARY KEY (run, head, plan)
+) WITHOUT ROWID;
+"""
+# Few rows have details: the first of each source, and those of heads that tell of themselves.
+DETAILS = """
+CREATE TABLE details (
+    run INTEGER NOT NULL REFERENCES runs, head INTEGER NOT NULL REFERENCES heads,
+    plan INTEGER NOT NULL REFERENCES plans, guesses BLOB, told TEXT NOT NULL,
     PRIMARY KEY (run, head, plan)
 ) WITHOUT ROWID;
 """
@@ -62,16 +70,24 @@ DROP TABLE provenance;
 
 def create_tables(database: sqlite3.Connection) -> None:
     """Make an empty file a results file; inside the caller's transaction."""
-    _run_statements(database, TABLES)
+    _run_statements(database, TABLES + DETAILS)
     database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     database.execute(f"PRAGMA user_version = {FORMAT}")
 
 
-def bring_forward(database: sqlite3.Connection) -> None:
-    """Turn a file of format 1 into one of this format; inside the caller's transaction.
+def bring_forward(database: sqlite3.Connection, version: int) -> None:
+    """Turn a file of format 1 or 2 into one of this format; inside the caller's transaction.
 
-    Format 1 held one run per file, and kept what its rows were made of with each call.
+    Format 1 held one run per file, and kept what its rows were made of with each call. Format 2
+    had no details.
     """
+    if version == 1:
+        _split_runs(database)
+    _run_statements(database, DETAILS)
+    database.execute(f"PRAGMA user_version = {FORMAT}")
+
+
+def _split_runs(database: sqlite3.Connection) -> None:
     _run_statements(database, FROM_1.format(tables=TABLES))
     made_of: dict[str, str] = {}
     for (record,) in database.execute("SELECT record FROM calls ORDER BY number").fetchall():
@@ -79,7 +95,6 @@ def bring_forward(database: sqlite3.Connection) -> None:
     for (settings,) in database.execute("SELECT settings FROM runs").fetchall():
         name = run_id(json.loads(settings), made_of)
         database.execute("UPDATE runs SET id = ?, ingredients = ?", [name, json.dumps(made_of)])
-    database.execute(f"PRAGMA user_version = {FORMAT}")
 
 
 def run_id(settings: Mapping[str, Any], ingredients: Mapping[str, str]) -> str:
@@ -100,6 +115,16 @@ def pack_class_correct(classes: tuple[ClassCount, ...]) -> bytes | None:
     if not classes:
         return None
     return np.array([c.correct for c in classes], dtype="<u2").tobytes()
+
+
+def pack_guesses(guesses: Sequence[int]) -> bytes | None:
+    """The label guessed of each query, [query_count] little-endian 16-bit."""
+    return np.array(guesses, dtype="<u2").tobytes() if guesses else None
+
+
+def unpack_guesses(guesses: bytes | None) -> tuple[int, ...]:
+    """The labels again; none where they were not kept."""
+    return () if guesses is None else tuple(np.frombuffer(guesses, dtype="<u2").tolist())
 
 
 def unpack_classes(plan: bytes | None, correct: bytes | None) -> tuple[ClassCount, ...]:

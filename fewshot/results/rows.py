@@ -1,7 +1,8 @@
 """One row: what one head did in one episode, class by class."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 OK, FAILED = "ok", "failed: "
@@ -43,6 +44,9 @@ class EpisodeRow:
         status: "ok", or "failed: " and the reason. A failed episode has no accuracy, counts in
             no mean, and is computed again by the next run of the same command.
         classes: [way] the same by class, in the order of the labels; empty when not known.
+        guesses: [query_count] the label guessed of each query image, in the order of the plan;
+            empty when not kept (an evaluation keeps those of its first episodes).
+        told: what the head told of itself beside the scores, by name.
 
     Raises:
         ValueError: the parts contradict each other.
@@ -62,6 +66,8 @@ class EpisodeRow:
     seconds: float
     status: str = OK
     classes: tuple[ClassCount, ...] = ()
+    guesses: tuple[int, ...] = ()
+    told: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.ok:
@@ -88,6 +94,15 @@ class EpisodeRow:
             counts = (self.way, self.support_size, self.query_count, self.correct)
             if found_counts != counts or any(c.correct > c.queries for c in self.classes):
                 raise ValueError(f"{self.name}: its classes add up to {found_counts}, not {counts}")
+        if self.guesses:
+            within = all(0 <= guess < self.way for guess in self.guesses)
+            if len(self.guesses) != self.query_count or not within:
+                raise ValueError(
+                    f"{self.name}: {len(self.guesses)} guesses of {self.query_count} queries, from "
+                    f"{min(self.guesses)} to {max(self.guesses)} in {self.way} classes"
+                )
+        if not all(math.isfinite(value) for values in self.told.values() for value in values):
+            raise ValueError(f"{self.name}: what the head told is not finite: {self.told}")
 
     @property
     def ok(self) -> bool:

@@ -14,9 +14,11 @@ from episodes.faults import InputError
 from fewshot.results.file import FAULTS, ResultsFile
 from fewshot.results.format import (
     pack_class_correct,
+    pack_guesses,
     pack_plan_classes,
     run_id,
     unpack_classes,
+    unpack_guesses,
 )
 from fewshot.results.rows import OK, EpisodeRow
 
@@ -24,6 +26,11 @@ KEY = 'label, source, split, seed, "index"'
 JOINED = """
     episodes JOIN runs ON runs.number = run JOIN heads ON heads.number = head
     JOIN plans ON plans.number = plan
+"""
+WITH_DETAILS = f"""
+    {JOINED} LEFT JOIN
+    (SELECT run AS of_run, head AS of_head, plan AS of_plan, guesses, told FROM details)
+    ON of_run = run AND of_head = head AND of_plan = plan
 """
 ADD_PLAN = """
     INSERT INTO plans (source, split, seed, "index", hash, way, support_size, query_count, classes)
@@ -37,6 +44,12 @@ ADD_ROW = """
     ON CONFLICT DO UPDATE SET accuracy = excluded.accuracy, correct = excluded.correct,
         class_correct = excluded.class_correct, seconds = excluded.seconds, status = excluded.status
     WHERE episodes.status <> 'ok'
+"""
+ADD_DETAILS = """
+    INSERT INTO details (run, head, plan, guesses, told)
+    SELECT ?, heads.number, plans.number, ?, ? FROM heads, plans
+    WHERE label = ? AND source = ? AND split = ? AND seed = ? AND "index" = ? AND hash = ?
+    ON CONFLICT DO NOTHING
 """
 OTHER_PLAN = f"""
     SELECT hash FROM {JOINED}
@@ -178,6 +191,9 @@ class RowStore(ResultsFile):
                 right = pack_class_correct(row.classes)
                 values = (row.accuracy, row.correct, right, row.seconds, row.status)
                 self._db.execute(ADD_ROW, [number, *values, row.head, *plan])
+                if row.guesses or row.told:
+                    details = (pack_guesses(row.guesses), json.dumps({**row.told}))
+                    self._db.execute(ADD_DETAILS, [number, *details, row.head, *plan])
 
     def rows(
         self,
@@ -186,21 +202,28 @@ class RowStore(ResultsFile):
         source: str | None = None,
         split: str | None = None,
         seed: int | None = None,
+        index: int | None = None,
     ) -> list[EpisodeRow]:
-        """The rows of one run, head, source, split or seed (None: of all), in the order of these.
+        """The rows of one run, head, source … (None: of all), in the order of these.
 
         Raises:
             InputError: the file is damaged.
         """
         columns = f"""{KEY}, accuracy, way, support_size, query_count, correct, hash, seconds,
-            status, classes, class_correct"""
-        chosen = self._select(columns, run=run, head=head, source=source, split=split, seed=seed)
+            status, classes, class_correct, guesses, told"""
+        filters = {"run": run, "head": head, "source": source, "split": split, "seed": seed}
+        chosen = self._select(columns, WITH_DETAILS, **filters, index=index)
         try:
             return [
-                EpisodeRow(*values, classes=unpack_classes(plan, correct))  # type: ignore[misc]
-                for *values, plan, correct in chosen
+                EpisodeRow(  # type: ignore[misc]
+                    *values,
+                    classes=unpack_classes(plan, correct),
+                    guesses=unpack_guesses(guesses),
+                    told=json.loads(told or "{}"),
+                )
+                for *values, plan, correct, guesses, told in chosen
             ]
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, AttributeError) as error:
             what, remedy = FAULTS[sqlite3.SQLITE_CORRUPT]
             raise InputError(f"{what} {error}.", self.path, remedy) from error
 
@@ -238,11 +261,13 @@ class RowStore(ResultsFile):
                 reasons.setdefault((head, source), []).append(status)
         return reasons
 
-    def _select(self, columns: str, **filters: str | int | None) -> list[tuple[Any, ...]]:
-        names = {"run": "runs.id", "head": "label"}
+    def _select(
+        self, columns: str, tables: str = JOINED, **filters: str | int | None
+    ) -> list[tuple[Any, ...]]:
+        names = {"run": "runs.id", "head": "label", "index": '"index"'}
         wanted = {names.get(k, k): value for k, value in filters.items() if value is not None}
         where = " AND ".join(f"{column} = ?" for column in wanted) or "TRUE"
-        query = f"SELECT {columns} FROM {JOINED} WHERE {where} ORDER BY {KEY}, run"
+        query = f"SELECT {columns} FROM {tables} WHERE {where} ORDER BY {KEY}, run"
         with self._plain_faults():
             return self._db.execute(query, tuple(wanted.values())).fetchall()
 

@@ -118,6 +118,43 @@ def test_rows_agree_with_a_direct_computation(reader, backbones):
     assert [c[:3] for c in row.classes] == by_class
     right = [int((predicted[episode.query_labels == k] == k).sum()) for k in range(episode.way)]
     assert [c.correct for c in row.classes] == right
+    assert row.guesses == tuple(predicted.tolist())
+
+
+def test_the_first_rows_keep_guesses_and_all_keep_what_heads_tell(reader, backbones, monkeypatch):
+    monkeypatch.setattr(evaluation, "KEPT", 2)
+    rows = evaluate(reader, backbones, ["sur", "prototypical"])
+    kept = [row.index for row in rows if row.guesses]
+    assert sorted(kept) == [0, 0, 0, 1, 1, 1]
+    for row in rows:
+        assert len(row.guesses) in (0, row.query_count)
+        assert (row.told.keys() == {"selection"}) is (row.head == "sur")
+    assert all(sum(row.told["selection"]) == pytest.approx(1, abs=1e-3) for row in rows[:1])
+    told = [row.told["selection"] for row in rows if row.head == "sur"]
+    assert len(told) == 3 and all(len(weights) == 2 for weights in told)
+
+
+TELLER = """
+import torch
+from dataclasses import dataclass
+from fewshot.heads.batch import EpisodeHead
+
+@dataclass(frozen=True)
+class Teller(EpisodeHead):
+    name = "teller"
+    def fit_episodes(self, support):
+        support.told["norm"] = support.features[0].norm(dim=2).mean(1)[:, None]
+        support.told["nothing"] = torch.full((len(support.ways), 1), torch.nan)
+        return lambda queries: queries.features[0][:, :, : support.members.shape[2]]
+"""
+
+
+def test_a_users_head_may_tell_of_itself(reader, backbones, tmp_path):
+    (tmp_path / "mine.py").write_text(TELLER, encoding="utf-8")
+    (row,) = evaluate(
+        reader, backbones[:1], [build_head(f"{tmp_path / 'mine.py'}:Teller")], episodes=1
+    )
+    assert list(row.told) == ["norm"] and row.told["norm"][0] > 0
 
 
 def test_windows_and_workers_do_not_move_a_row(reader, backbones, monkeypatch):

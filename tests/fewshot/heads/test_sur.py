@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fewshot import score
 from fewshot.heads import Head, build_head
-from fewshot.heads.batch import Episode, gather_support
+from fewshot.heads.batch import Episode, gather_support, score_and_tell
 from fewshot.heads.geometry import class_means, unit
 from fewshot.heads.sur import Sur, inner_products
 from tests.fewshot.heads.drawn import draw
@@ -68,6 +68,9 @@ def test_against_the_direct_loop(shots: list[int], dims: list[int], signed: bool
     weights = selected(support, labels)
     squares = expected_weights.square()
     torch.testing.assert_close(weights, squares / squares.max(), rtol=1e-6, atol=1e-8)
+    episode = Episode(support, labels, len(shots), query, torch.Generator())
+    ((_, told),) = score_and_tell(Sur(), [episode])
+    assert told == {"selection": pytest.approx((squares / squares.sum()).tolist(), abs=1e-6)}
 
 
 def test_float32_agrees_with_float64() -> None:

@@ -8,9 +8,10 @@ from torch.nn import functional
 
 from episodes.faults import InputError
 from fewshot import score
-from fewshot.heads.batch import Episode
+from fewshot.heads.batch import Episode, score_and_tell
 from fewshot.heads.urt import (
     Attention,
+    Urt,
     UrtRecipe,
     initial_attention,
     save_attention,
@@ -51,6 +52,10 @@ def test_against_one_forward(tmp_path, shots, heads):
     save_attention(tmp_path / "urt.safetensors", attention)
     scores = score("urt", support, labels, query, weights=str(tmp_path / "urt.safetensors"))
     torch.testing.assert_close(scores, one_forward(attention, support, labels, query))
+    head = Urt(weights=str(tmp_path / "urt.safetensors"))
+    episode = Episode(support, labels, len(shots), query, torch.Generator())
+    ((_, told),) = score_and_tell(head, [episode])
+    assert sum(told["selection"]) == pytest.approx(1) and len(told["selection"]) == 3
 
 
 def episodes(count):

@@ -1,13 +1,14 @@
 """What is exported comes back the same; what is merged is neither lost nor doubled."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from episodes.faults import InputError
-from fewshot.results import RowStore
+from fewshot.results import EpisodeRow, RowStore
 from fewshot.results.collection import collect_runs
 from fewshot.results.exchange import export_runs, import_file, merge_run
 
@@ -27,18 +28,29 @@ def fail_one(folder: Path) -> None:
         )
 
 
+def add_details(folder: Path) -> EpisodeRow:
+    with RowStore(folder / "rows.sqlite") as store:
+        row = store.rows(head="sur", seed=0)[-1]
+        guesses = tuple(number % row.way for number in range(row.query_count))
+        row = replace(row, index=99, guesses=guesses, told={"selection": [0.25, 0.75]})
+        store.add(store.runs()[0].id, [row])
+    return row
+
+
 @pytest.mark.parametrize("kind", ["parquet", "json"])
 def test_a_round_trip(tmp_path: Path, fill, kind: str) -> None:
     for seed in (0, 1):
         fill(tmp_path / "a", SKILLS, 4, seed)
     fail_one(tmp_path / "a")
+    added = add_details(tmp_path / "a")
     path = tmp_path / f"out.{kind}"
-    assert export_runs(collect_runs(tmp_path / "a").runs, path) == 16
+    assert export_runs(collect_runs(tmp_path / "a").runs, path) == 17
     for _ in range(2):  # the second time adds nothing
         with RowStore(tmp_path / "b" / "rows.sqlite") as store:
             merged = import_file(path, store)
         assert content(tmp_path / "b") == content(tmp_path / "a")
-    assert [(m.known, m.differing) for m in merged] == [(7, 0), (8, 0)]
+    assert added in content(tmp_path / "b")[0]
+    assert [(m.known, m.differing) for m in merged] == [(8, 0), (8, 0)]
 
 
 def test_csv_is_a_plain_table(tmp_path: Path, fill) -> None:

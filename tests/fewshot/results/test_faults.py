@@ -55,7 +55,7 @@ def test_a_file_of_a_newer_program_hides_no_other(two: Path, capsys) -> None:
         store._db.execute("PRAGMA user_version = 9")
     assert main(["table", str(two)]) == 0
     out, err = capsys.readouterr()
-    assert "format 9, this program knows 1 to 2" in " ".join(err.split()) and "sur" in out
+    assert "format 9, this program knows 1 to 3" in " ".join(err.split()) and "sur" in out
 
 
 def test_a_locked_file_is_still_read(two: Path, capsys) -> None:

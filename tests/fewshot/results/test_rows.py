@@ -39,3 +39,13 @@ def test_classes_add_up(changes: dict[str, float]) -> None:
         replace(ROW, **changes)
     with pytest.raises(ValueError, match="add up"):
         replace(ROW, classes=(ClassCount(7, 10, 2, 3), ClassCount(2, 5, 8, 0)))
+
+
+def test_guesses_and_what_heads_tell_are_numbers_that_fit() -> None:
+    replace(ROW, guesses=(0, 1) * 5, told={"selection": [0.5, 0.5]})
+    for guesses in ((0, 1), (0, 2) * 5, (0, -1) * 5):
+        with pytest.raises(ValueError, match="guesses of 10 queries"):
+            replace(ROW, guesses=guesses)
+    for value in (float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="not finite"):
+            replace(ROW, told={"selection": [1.0, value]})

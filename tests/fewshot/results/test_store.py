@@ -259,7 +259,7 @@ def test_a_store_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "results.sqlite"
     with RowStore(path) as store:
         store._db.execute("PRAGMA user_version = 7")
-    with pytest.raises(InputError, match="format 7, this program knows 1 to 2"):
+    with pytest.raises(InputError, match="format 7, this program knows 1 to 3"):
         RowStore(path)
 
 
@@ -324,6 +324,34 @@ def test_a_file_of_format_1_is_read_and_goes_on(tmp_path: Path, read_only: bool)
     assert (path.read_bytes() == content) is read_only
     with RowStore(path, read_only=True) as store:
         assert len(store.rows()) == 12 + (not read_only)
+
+
+@pytest.mark.parametrize("read_only", [True, False])
+def test_a_file_of_format_2_is_read_and_goes_on(tmp_path: Path, read_only: bool) -> None:
+    path = tmp_path / "rows.sqlite"
+    with RowStore(path) as store:
+        run = store.begin({}).run
+        store.add(run, [make_row(1)])
+        store._db.execute("DROP TABLE details")
+        store._db.execute("PRAGMA user_version = 2")
+        store._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    content = path.read_bytes()
+    told = replace(make_row(2), told={"selection": [0.25, 0.75]})
+    with RowStore(path, read_only=read_only) as store:
+        assert store.rows() == [make_row(1)]
+        if not read_only:
+            store.add(run, [told])
+            assert store.rows() == [make_row(1), told]
+    assert (path.read_bytes() == content) is read_only
+
+
+def test_details_of_a_row_come_back(store: RowStore, run: str) -> None:
+    row = replace(make_row(3), guesses=(0, 4, 1, 1, 1, 2, 3, 4, 4, 0), told={"a b": [1.0], "c": []})
+    store.add(run, [make_row(1), row, replace(make_row(3, "b"), told={"c": [0.5]})])
+    assert store.rows(head="prototypical") == [make_row(1), row]
+    assert [row.told for row in store.rows(index=3)] == [{"c": [0.5]}, {"a b": [1.0], "c": []}]
+    store.add(run, [replace(row, guesses=(), told={"other": [1.0]})])  # the first stays
+    assert store.rows(head="prototypical", index=3) == [row]
 
 
 def test_reading_makes_nothing_and_sees_what_a_writer_has_finished(tmp_path: Path) -> None:
