@@ -96,8 +96,9 @@ def build_leaderboard(title: str, training: str, entries: Sequence[Entry]) -> Le
 def own_entry(method: Method) -> Entry:
     """A method of one's own as a row; nothing is said yet of who it may be ranked with."""
     cells: dict[str, Cell | None] = {}
+    by_source = dict(iter(method.rows.groupby("source", observed=True)["accuracy"]))
     for source in method.sources:
-        rows = method.rows[method.rows["source"] == source]["accuracy"]
+        rows = by_source[source]
         mean, ci = mean_and_interval(rows.dropna())
         failed = int(rows.isna().sum())
         cell = None if mean is None else Cell(mean, ci, len(rows) - failed, failed)

@@ -1,5 +1,6 @@
 """Frames hold what the store holds, tidily."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +54,27 @@ def test_failures_are_nan_and_in_no_class_count(tmp_path: Path, fill) -> None:
     assert set(frames.episodes["run"]) == {run} and frames.classes.empty
 
 
+def test_guesses_and_what_heads_told_are_tidy(tmp_path: Path, fill) -> None:
+    run = fill(tmp_path, SKILLS, 3)
+    with RowStore(tmp_path / "rows.sqlite") as store:
+        rows = [
+            replace(row, index=9, guesses=(1,) * row.query_count, told={"selection": [0.2, 0.8]})
+            for row in store.rows(index=0)
+        ]
+        store.add(run, rows)
+    frames = load(tmp_path)
+    assert len(frames.guesses) == sum(row.query_count for row in rows)
+    one = frames.guesses.query("head == 'sur' and source == 'dtd'")
+    assert one["query"].tolist() == list(range(len(one))) and set(one["guess"]) == {1}
+    told = frames.told.query("source == 'fungi'")
+    assert told[["run", "head", "index", "name"]].drop_duplicates().to_numpy().tolist() == [
+        [run, "sur", 9, "selection"]
+    ]
+    assert told["position"].tolist() == [0, 1] and told["value"].tolist() == [0.2, 0.8]
+
+
 def test_no_runs_are_empty_frames(tmp_path: Path) -> None:
     frames = load(tmp_path)
     assert frames.runs.empty and frames.episodes.empty and frames.classes.empty
     assert isinstance(frames.episodes, pd.DataFrame)
+    assert frames.guesses.empty and frames.told.empty
