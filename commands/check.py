@@ -11,6 +11,7 @@ from rich.table import Table
 
 from episodes import SOURCES
 from episodes.check import SourceAudit, check
+from episodes.remote import refuse_url
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Command:
 
 def run(command: Command, console: Console) -> int:
     """Audit, print a table of the sources and every fault."""
+    refuse_url(command.records, "records are audited")
     bar = Progress(
         TextColumn("checking"),
         BarColumn(),

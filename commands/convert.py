@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from episodes.faults import InputError
+from episodes.remote import refuse_url
 
 if TYPE_CHECKING:
     from episodes.convert.conversion import Conversion
@@ -62,6 +63,7 @@ class Command:
 
 def run(command: Command, console: Console) -> int:
     """Convert source by source, and say what each came to."""
+    refuse_url(command.records, "records are written")
     with console.status("looking for raw data, and into archives"):
         sources = choose_sources(command)
     if command.splits_only:

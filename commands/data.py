@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from episodes.faults import unknown_name
+from episodes.remote import refuse_url
 
 if TYPE_CHECKING:
     from episodes.convert.status import SourceStatus
@@ -38,6 +39,7 @@ def run(command: Command, console: Console) -> int:
     from episodes.convert import CONVERTERS
     from episodes.convert.status import take_status
 
+    refuse_url(command.records, "what there is is looked for")
     for source in command.sources:
         if source not in CONVERTERS:
             raise unknown_name("source", source, CONVERTERS)

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from episodes.faults import InputError, check_above_zero, check_not_negative
 from episodes.protocol import EpisodeProtocol, Split, find_protocol
+from episodes.remote import local_folder
 from episodes.sampling import EpisodeSampler
 from episodes.source import find_layout, survey_source
 from episodes.spec import holds_spec
@@ -94,12 +95,8 @@ def choose_sources(
     """
     if command.sources != ("all",):
         return list(dict.fromkeys(command.sources)), []
-    known = protocol.sources(split)
-    there = [
-        name
-        for name in known
-        if holds_spec(command.records / name) or find_layout(command.records, name)
-    ]
+    known, records = protocol.sources(split), local_folder(command.records)
+    there = [name for name in known if holds_spec(records / name) or find_layout(records, name)]
     if not there:
         raise InputError(
             f"holds none of the {split} sources of {protocol.name} ({', '.join(known)}).",

@@ -11,6 +11,7 @@ from rich.progress import Progress
 from episodes.check import find_sources
 from episodes.faults import unknown_name
 from episodes.protocol import Split
+from episodes.remote import local_folder
 
 if TYPE_CHECKING:
     from episodes.reader import ImageReader
@@ -85,7 +86,7 @@ def _open(command: Command) -> list["ImageReader"]:
     """Everything that is to be packed; faults of any source are found before the first starts."""
     from episodes.reader import ImageReader
 
-    sources = list(dict.fromkeys(command.sources)) or find_sources(command.records)
+    sources = list(dict.fromkeys(command.sources)) or find_sources(local_folder(command.records))
     readers = []
     for source in sources:
         for split in map(Split.parse, command.splits):

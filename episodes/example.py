@@ -66,7 +66,7 @@ def encode_example(image: bytes, label: int) -> bytes:
 # ---- reading ---------------------------------------------------------------------------------
 
 
-def decode_example(payload: bytes, path: Path, record: int) -> tuple[bytes, int | None]:
+def decode_example(payload: bytes, path: str | Path, record: int) -> tuple[bytes, int | None]:
     """The encoded image and the label (None when absent) of a serialized Example.
 
     Raises:

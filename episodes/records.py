@@ -18,6 +18,7 @@ import os
 import struct
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ import numpy.typing as npt
 from episodes.faults import InputError, is_disk_full
 from episodes.protocol import Split
 from episodes.spec import SPEC_FILE, SourceSpec
-from episodes.tfrecord import opening, read_handle, replacing, scan_handle
+from episodes.tfrecord import OpenFile, opening, read_file, replacing, scan_file
 
 INDEX_FOLDER = ".index"
 # magic, size and modification time of the record file, number of records
@@ -70,9 +71,9 @@ class Records:
         self.spec, self.split = spec, split
         self._folder = spec.folder.resolve()
         self._key = hashlib.sha256(str(self._folder).encode()).hexdigest()[:16]
-        present = {entry.name for entry in os.scandir(spec.folder)}
-        wanted = [spec.class_file(class_id) for class_id in spec.split_classes[split]]
-        missing = [path.name for path in wanted if path.name not in present]
+        present = self._present()
+        wanted = [spec.class_file(class_id).name for class_id in spec.split_classes[split]]
+        missing = [] if present is None else [name for name in wanted if name not in present]
         if missing:
             examples = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
             raise InputError(
@@ -93,26 +94,32 @@ class Records:
             InputError: the file is missing, truncated or damaged, or does not hold as many
                 records as the specification says.
         """
-        path = self.spec.class_file(class_id)
-        numbers = images.tolist()
+        numbers, path = images.tolist(), self.place(class_id)
         # One open file for everything, so that its index cannot be that of a file which
         # replaced it meanwhile.
-        with opening(path) as handle:
-            stamp = os.fstat(handle)
-            indexed = self._look_up(class_id, stamp, images)
+        with self._open(class_id) as file:
+            indexed = self._look_up(class_id, file, images)
             if indexed is not None:
                 try:
-                    return read_handle(handle, path, *indexed, numbers)
+                    return read_file(file, path, *indexed, numbers)
                 except InputError:
                     # the file is damaged or its index is: a scan tells
-                    if indexed == _spans(scan_handle(handle, path), images):
+                    if indexed == _spans(scan_file(file, path), images):
                         raise
-            offsets = self._index(class_id, path, handle, stamp)
-            return read_handle(handle, path, *_spans(offsets, images), numbers)
+            offsets = self._index(class_id, file)
+            return read_file(file, path, *_spans(offsets, images), numbers)
+
+    def _present(self) -> set[str] | None:
+        """Names of files that are there; None where that cannot be known."""
+        return {entry.name for entry in os.scandir(self.spec.folder)}
+
+    def place(self, class_id: int) -> str | Path:
+        """Where the records of a class lie."""
+        return self.spec.class_file(class_id)
 
     def locate(self, class_id: int, image: int) -> str:
         """The file and record of an image, for messages."""
-        return f"{self.spec.class_file(class_id)}, record {image}"
+        return f"{self.place(class_id)}, record {image}"
 
     def fingerprint(self) -> str:
         """Sixteen hexadecimal digits that change when the specification or a class file does.
@@ -156,11 +163,12 @@ class Records:
                 raise
 
     def _ensure_index(self, class_id: int) -> None:
-        path = self.spec.class_file(class_id)
-        with opening(path) as handle:
-            stamp = os.fstat(handle)
-            if self._look_up(class_id, stamp, np.zeros(0, dtype=np.int64)) is None:
-                self._index(class_id, path, handle, stamp)
+        with self._open(class_id) as file:
+            if self._look_up(class_id, file, np.zeros(0, dtype=np.int64)) is None:
+                self._index(class_id, file)
+
+    def _open(self, class_id: int) -> AbstractContextManager[OpenFile]:
+        return opening(self.spec.class_file(class_id))
 
     def _index_places(self, class_id: int) -> Iterator[Path]:
         """Beside the records, and in the cache for records that are read-only or fill the disk."""
@@ -168,21 +176,21 @@ class Records:
         yield cache_folder() / "index" / self._key / f"{class_id}.offsets"
 
     def _look_up(
-        self, class_id: int, stamp: os.stat_result, images: npt.NDArray[np.int64]
+        self, class_id: int, file: OpenFile, images: npt.NDArray[np.int64]
     ) -> Spans | None:
         """Starts and stops from an index; None when it is absent, damaged or of another file."""
         for place in self._index_places(class_id):
             try:
-                with place.open("rb", buffering=0) as file:
+                with place.open("rb", buffering=0) as stored:
                     # Mapped, so that memory does not grow with the records. An index is never
                     # changed in place, only replaced.
-                    index = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                    index = mmap.mmap(stored.fileno(), 0, access=mmap.ACCESS_READ)
             except (OSError, ValueError):  # absent, or empty
                 continue
             if len(index) < INDEX_HEADER.size + WORD:
                 continue
             magic, size, time, count = INDEX_HEADER.unpack_from(index)
-            fresh = (magic, size, time) == (INDEX_MAGIC, stamp.st_size, stamp.st_mtime_ns)
+            fresh = (magic, size, time) == (INDEX_MAGIC, file.size, file.changed)
             if not fresh or len(index) != INDEX_HEADER.size + WORD * (count + 1):
                 continue
             self._check_count(count, class_id)
@@ -196,21 +204,19 @@ class Records:
         if found != expected:
             raise InputError(
                 f"holds {found} records, but dataset_spec.json says {expected}.",
-                self.spec.class_file(class_id),
+                self.place(class_id),
                 "Convert this source again, so that records and specification agree.",
             )
 
-    def _index(
-        self, class_id: int, path: Path, handle: int, stamp: os.stat_result
-    ) -> npt.NDArray[np.uint64]:
+    def _index(self, class_id: int, file: OpenFile) -> npt.NDArray[np.uint64]:
         """Scan the headers of a class file and keep the offsets."""
-        offsets = scan_handle(handle, path)
+        offsets = scan_file(file, self.place(class_id))
         self._check_count(len(offsets) - 1, class_id)
-        self._store(offsets, stamp, class_id)
+        self._store(offsets, file, class_id)
         return offsets
 
-    def _store(self, offsets: npt.NDArray[np.uint64], stamp: os.stat_result, class_id: int) -> None:
-        header = INDEX_HEADER.pack(INDEX_MAGIC, stamp.st_size, stamp.st_mtime_ns, len(offsets) - 1)
+    def _store(self, offsets: npt.NDArray[np.uint64], file: OpenFile, class_id: int) -> None:
+        header = INDEX_HEADER.pack(INDEX_MAGIC, file.size, file.changed, len(offsets) - 1)
         content = header + offsets.astype("<u8").tobytes()
         for attempt, place in enumerate(self._index_places(class_id)):
             try:

@@ -9,6 +9,7 @@ from episodes.folder import FolderImages, parse_own_source
 from episodes.plan import Integers
 from episodes.protocol import Split
 from episodes.records import Records
+from episodes.remote import RemoteRecords, local_folder, remote_of
 from episodes.spec import SourceSpec, holds_spec, load_spec
 from episodes.tfds import TfdsRecords, find_tfds, load_tfds
 
@@ -46,8 +47,9 @@ def open_source(records: str | Path, source: str, split: Split) -> EncodedImages
     """The images of a source.
 
     Args:
-        records: the folder that holds a folder per source, or a TFDS data folder, or the folder
-            `meta_dataset` in one. Where both layouts are present, converted records win.
+        records: the folder that holds a folder per source, or its URL (`remote.py`), or a TFDS
+            data folder, or the folder `meta_dataset` in one. Where both layouts are present,
+            converted records win.
         source: a folder's name, or `name=folder` for a folder of class folders of images.
         split: the split whose files must all be there.
 
@@ -57,10 +59,12 @@ def open_source(records: str | Path, source: str, split: Split) -> EncodedImages
     own = parse_own_source(source)
     if own is not None:
         return FolderImages(*own)
-    layout = find_layout(Path(records), source)
+    folder = local_folder(records)
+    layout = find_layout(folder, source)
     if layout is not None:
         return TfdsRecords(load_tfds(layout, source), split)
-    return Records(_named_spec(Path(records) / source), split)
+    spec, url = _named_spec(folder / source), remote_of(folder)
+    return Records(spec, split) if url is None else RemoteRecords(spec, split, url)
 
 
 ClassBytes = Callable[[int], float]
@@ -86,11 +90,14 @@ def survey_source(records: str | Path, source: str) -> tuple[SourceSpec, ClassBy
     if own is not None:
         images = FolderImages(*own)
         return images.spec, images.class_bytes
-    folder = find_layout(Path(records), source)
+    records = local_folder(records)
+    folder = find_layout(records, source)
     if folder is not None:
         layout = load_tfds(folder, source)
         return layout.spec, layout.class_bytes
-    spec = _named_spec(Path(records) / source)
+    spec, url = _named_spec(records / source), remote_of(records)
+    if url is not None:
+        return spec, RemoteRecords(spec, Split.TEST, url).class_bytes
     return spec, lambda class_id: spec.class_file(class_id).stat().st_size
 
 

@@ -12,6 +12,7 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 import google_crc32c
 import numpy as np
@@ -79,6 +80,57 @@ def write_records(path: Path, payloads: Iterable[bytes]) -> int:
 # ---- reading ---------------------------------------------------------------------------------
 
 
+Span = tuple[int, int]
+"""Where bytes of a file start and stop."""
+
+
+class OpenFile(Protocol):
+    """A file that can be read at any offset, wherever it lies."""
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+
+    @property
+    def changed(self) -> int:
+        """A number below 2⁶⁴ that is another one once the file has changed."""
+
+    def read(self, start: int, stop: int) -> bytes:
+        """The bytes between two offsets; fewer where the file ends."""
+
+    def read_spans(self, spans: Sequence[Span]) -> list[bytes]:
+        """The same for many, which may be asked for at once."""
+
+
+class LocalFile:
+    """A file on this machine, by its descriptor.
+
+    Args:
+        handle: open for reading.
+    """
+
+    def __init__(self, handle: int) -> None:
+        self._handle, self._status = handle, os.fstat(handle)
+
+    @property
+    def size(self) -> int:
+        """Bytes, when it was opened."""
+        return self._status.st_size
+
+    @property
+    def changed(self) -> int:
+        """Its time of modification in nanoseconds."""
+        return self._status.st_mtime_ns
+
+    def read(self, start: int, stop: int) -> bytes:
+        """The bytes between two offsets; fewer where the file ends."""
+        return os.pread(self._handle, stop - start, start)
+
+    def read_spans(self, spans: Sequence[Span]) -> list[bytes]:
+        """The same for many."""
+        return [os.pread(self._handle, stop - start, start) for start, stop in spans]
+
+
 def scan_offsets(path: Path) -> list[int]:
     """The offset of every record, then the file's size; payloads are not read.
 
@@ -86,24 +138,24 @@ def scan_offsets(path: Path) -> list[int]:
         InputError: the file is missing or unreadable, a record is cut off, or a length fails
             its checksum.
     """
-    with opening(path) as handle:
-        return [int(offset) for offset in scan_handle(handle, path)]
+    with opening(path) as file:
+        return [int(offset) for offset in scan_file(file, path)]
 
 
-def scan_handle(handle: int, path: Path) -> npt.NDArray[np.uint64]:
-    """As `scan_offsets`, of an open file descriptor; eight bytes per record.
+def scan_file(file: OpenFile, path: str | Path) -> npt.NDArray[np.uint64]:
+    """As `scan_offsets`, of an open file; eight bytes per record.
 
     Args:
-        handle: open for reading.
+        file: to scan.
         path: for error messages.
     """
     offsets = array("Q", [0])
-    size, position = os.fstat(handle).st_size, 0
+    size, position = file.size, 0
     window, first, width = b"", 0, HEADER.size
     while position < size:
         at = position - first
         if at + HEADER.size > len(window):
-            window, first, at = os.pread(handle, width, position), position, 0
+            window, first, at = file.read(position, position + width), position, 0
         length = _payload_length(window[at : at + HEADER.size], path, len(offsets) - 1)
         position += length + FRAMING_BYTES
         if position > size:
@@ -115,8 +167,8 @@ def scan_handle(handle: int, path: Path) -> npt.NDArray[np.uint64]:
 
 
 @contextmanager
-def opening(path: Path) -> Iterator[int]:
-    """A file descriptor to read a file at any offset.
+def opening(path: Path) -> Iterator[LocalFile]:
+    """A file of this machine, to be read at any offset.
 
     Raises:
         InputError: the file cannot be opened or read.
@@ -124,7 +176,7 @@ def opening(path: Path) -> Iterator[int]:
     try:
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
         try:
-            yield handle
+            yield LocalFile(handle)
         finally:
             os.close(handle)
     except OSError as error:
@@ -154,12 +206,12 @@ def walk_payloads(path: Path) -> Iterator[bytes | None]:
         raise InputError(f"cannot be read: {error.strerror}.", path, remedy) from error
 
 
-def truncated(path: Path, record: int) -> InputError:
+def truncated(path: str | Path, record: int) -> InputError:
     """The error for a file that ends too early."""
     return InputError(f"the file ends inside record {record}: it is truncated.", path, REMEDY)
 
 
-def _payload_length(header: bytes, path: Path, record: int) -> int:
+def _payload_length(header: bytes, path: str | Path, record: int) -> int:
     if len(header) < HEADER.size:
         raise truncated(path, record)
     length, crc = HEADER.unpack(header)
@@ -168,7 +220,7 @@ def _payload_length(header: bytes, path: Path, record: int) -> int:
     return int(length)
 
 
-def _payload(frame: bytes, path: Path, record: int) -> bytes:
+def _payload(frame: bytes, path: str | Path, record: int) -> bytes:
     """The payload of one framed record, both checksums verified."""
     length = _payload_length(frame[: HEADER.size], path, record)
     if length + FRAMING_BYTES != len(frame):
@@ -179,28 +231,24 @@ def _payload(frame: bytes, path: Path, record: int) -> bytes:
     return payload
 
 
-def _frames(handle: int, starts: Sequence[int], stops: Sequence[int]) -> list[bytes]:
+def _frames(file: OpenFile, starts: Sequence[int], stops: Sequence[int]) -> list[bytes]:
     """The bytes between offsets, in the order given; what lies close together is read at once."""
     frames = [b""] * len(starts)
-    group: list[int] = []
-    first = end = 0
-
-    def read_group() -> None:
-        block = os.pread(handle, end - first, first)
+    groups: list[list[int]] = []
+    spans: list[Span] = []
+    for place in sorted(range(len(starts)), key=starts.__getitem__):
+        first, end = spans[-1] if spans else (0, 0)
+        near = starts[place] <= end + SMALL_GAP and stops[place] <= first + LONGEST_READ
+        if groups and near:
+            groups[-1].append(place)
+            spans[-1] = first, max(end, stops[place])
+        else:
+            groups.append([place])
+            spans.append((starts[place], stops[place]))
+    blocks = file.read_spans(spans)
+    for group, (first, _), block in zip(groups, spans, blocks, strict=True):
         for place in group:
             frames[place] = block[starts[place] - first : stops[place] - first]
-
-    for place in sorted(range(len(starts)), key=starts.__getitem__):
-        near = starts[place] <= end + SMALL_GAP and stops[place] <= first + LONGEST_READ
-        if group and not near:
-            read_group()
-            group = []
-        if not group:
-            first = end = starts[place]
-        group.append(place)
-        end = max(end, stops[place])
-    if group:
-        read_group()
     return frames
 
 
@@ -218,15 +266,19 @@ def read_examples(
         InputError: the file is missing or unreadable, or a record is damaged.
     """
     starts, stops = zip(*offsets, strict=True) if offsets else ((), ())
-    with opening(path) as handle:
-        return read_handle(handle, path, starts, stops, records)
+    with opening(path) as file:
+        return read_file(file, path, starts, stops, records)
 
 
-def read_handle(
-    handle: int, path: Path, starts: Sequence[int], stops: Sequence[int], records: Sequence[int]
+def read_file(
+    file: OpenFile,
+    path: str | Path,
+    starts: Sequence[int],
+    stops: Sequence[int],
+    records: Sequence[int],
 ) -> list[tuple[bytes, int | None]]:
-    """As `read_examples`, of an open file descriptor; `path` is for error messages."""
-    frames = _frames(handle, starts, stops)
+    """As `read_examples`, of an open file; `path` is for error messages."""
+    frames = _frames(file, starts, stops)
     return [
         decode_example(_payload(frame, path, record), path, record)
         for frame, record in zip(frames, records, strict=True)

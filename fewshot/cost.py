@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from episodes import InputError, Split
 from episodes.miniature.table import TABLE
+from episodes.remote import find_url
 from episodes.source import find_spec
 from fewshot.backbone_name import BackboneName
 
@@ -110,7 +111,8 @@ def announcement(experiment: "Experiment") -> str:
         if experiment.checkpoint
         else f"Train {backbones} on {experiment.source}"
     )
-    where = f"records in {experiment.records}" if experiment.records else "the bundled miniature"
+    place = experiment.records and (find_url(experiment.records) or experiment.records)
+    where = f"records in {place}" if place else "the bundled miniature"
     sources = len(experiment.source_names())
     then = (
         f"evaluate {', '.join(experiment.heads)} on {experiment.episodes} {experiment.split} "

@@ -9,6 +9,7 @@ from episodes.miniature import MINIATURE_VERSION, draw_miniature, is_complete
 from episodes.plan_file import PlanFile, read_plans
 from episodes.protocol import find_protocol
 from episodes.reader import PlannedReader
+from episodes.remote import local_folder
 from episodes.source import find_layout, find_spec
 from fewshot.experiment import Experiment
 from fewshot.training.settings import Settings
@@ -20,13 +21,13 @@ def find_records(
     """The records folder and what a table calls it; the miniature is drawn on first use.
 
     Args:
-        experiment: says where the records are, and whose splits are obeyed.
+        experiment: says where the records are (a folder, or its URL), and whose splits are obeyed.
         progress: called with class files drawn and in all.
 
     Raises:
         InputError: there is no such folder, or the miniature cannot be written.
     """
-    folder = experiment.records or draw_miniature(progress=progress)
+    folder = local_folder(experiment.records or draw_miniature(progress=progress))
     if not folder.is_dir():
         raise InputError("there is no such folder.", folder, "Check --records.")
     name = find_protocol(experiment.protocol).name

@@ -69,7 +69,7 @@ def test_an_index_is_written_once_and_used(source, first, monkeypatch):
     class_id, path, _ = first
     before = everything(source, class_id)
     assert (path.parent / INDEX_FOLDER / f"{class_id}.offsets").is_file()
-    monkeypatch.setattr(records_module, "scan_handle", lambda *_: pytest.fail("scanned again"))
+    monkeypatch.setattr(records_module, "scan_file", lambda *_: pytest.fail("scanned again"))
     assert everything(source, class_id) == before
 
 
@@ -96,15 +96,15 @@ def test_nor_one_of_the_same_size_and_time(source, first):
 def test_a_file_replaced_while_it_is_open(source, first, monkeypatch):
     """What was opened is read to the end, and its index is not that of the other file."""
     class_id, path, count = first
-    before, scan = everything(source, class_id), records_module.scan_handle
+    before, scan = everything(source, class_id), records_module.scan_file
     shutil.rmtree(path.parent / INDEX_FOLDER)
 
     def replaced(handle, of):
         rewrite(path, class_id, count, b"the other ")
-        monkeypatch.setattr(records_module, "scan_handle", scan)
+        monkeypatch.setattr(records_module, "scan_file", scan)
         return scan(handle, of)
 
-    monkeypatch.setattr(records_module, "scan_handle", replaced)
+    monkeypatch.setattr(records_module, "scan_file", replaced)
     assert everything(source, class_id) == before
     assert everything(source, class_id)[0][0] == b"the other 0"
 
@@ -169,7 +169,7 @@ def test_read_only_records_are_indexed_in_the_cache(source, first, tmp_path, mon
     before = everything(source, class_id)
     assert not (path.parent / INDEX_FOLDER).exists()
     assert [p.name for p in (tmp_path / "cache").rglob("*.offsets")] == [f"{class_id}.offsets"]
-    monkeypatch.setattr(records_module, "scan_handle", lambda *_: pytest.fail("scanned again"))
+    monkeypatch.setattr(records_module, "scan_file", lambda *_: pytest.fail("scanned again"))
     assert everything(source, class_id) == before
 
 
