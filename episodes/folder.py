@@ -297,6 +297,9 @@ class FolderImages:
             raise InputError(what, folder, " ".join(remedies))
         self.spec, self._classes = arrange(name, folder, listed)
 
+    def expect(self, class_ids: Integers, images: Integers) -> None:
+        """Nothing is done ahead."""
+
     def read(self, class_id: int, images: Integers) -> list[tuple[bytes, int | None]]:
         """The bytes of some images of one class; files store no label.
 

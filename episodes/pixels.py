@@ -51,6 +51,7 @@ class DecodedImages:
         Raises:
             InputError: a file is missing or damaged, or an image does not decode.
         """
+        self._encoded.expect(class_ids, images)
         pixels = np.empty((len(images), 3, self._size, self._size), dtype=self._rule.dtype)
 
         def fetch(places: Integers) -> list[tuple[int, bytes]]:
@@ -102,6 +103,7 @@ class DecodedImages:
         Raises:
             InputError: as for `read`.
         """
+        self._encoded.expect(class_ids, images)
         for places in _tasks(class_ids, 1):
             class_id = int(class_ids[places[0]])
             encoded = self._encoded.read(class_id, images[places])

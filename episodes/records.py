@@ -83,6 +83,9 @@ class Records:
                 "Finish the conversion or the copy of this source.",
             )
 
+    def expect(self, class_ids: npt.NDArray[np.int64], images: npt.NDArray[np.int64]) -> None:
+        """Nothing is done ahead."""
+
     def read(self, class_id: int, images: npt.NDArray[np.int64]) -> list[tuple[bytes, int | None]]:
         """Encoded image and stored label of some images of one class.
 

@@ -14,6 +14,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
@@ -38,11 +39,13 @@ BLOCK = 1 << 18
 """Bytes fetched and kept together: about two photographs of ImageNet."""
 ATTEMPTS, FIRST_PAUSE = 6, 0.25
 """A request that fails is repeated after a pause, each twice as long as the one before."""
+CLASSES_AT_ONCE = 16
 CONNECT_SECONDS, SILENT_SECONDS = 10.0, 20.0
 """How long a web server may take to answer, and be silent in an answer."""
 PATIENCE = (408, 425, 429)
 """Refusals of a web server that pass."""
-INSTALL = "pip install 'run-meta-dataset[remote]'"
+PACKAGES = {"http": "aiohttp", "https": "aiohttp", "s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs"}
+"""What fsspec needs beside itself for a kind of URL."""
 
 T = TypeVar("T")
 
@@ -153,9 +156,9 @@ class RemoteFiles:
                     options["client_kwargs"] = {"timeout": wait}
                 system, path = fsspec.core.url_to_fs(self.url, **options)
             except ImportError as error:
-                missing = "" if error.name in ("fsspec", "aiohttp") else f" {error}"
-                what = f"records at {scheme}:// need an extra.{missing}"
-                raise InputError(what, self.url, f"Install it: {INSTALL}") from error
+                what = f"records at {scheme}:// need packages that are not installed ({error})."
+                remedy = f"Install them: pip install fsspec {PACKAGES.get(scheme, '')}".rstrip()
+                raise InputError(what, self.url, f"{remedy}.") from error
             except ValueError as error:
                 remedy = "Give s3://, gs://, https:// or a folder."
                 raise InputError(f"'{scheme}' is no kind of URL.", self.url, remedy) from error
@@ -384,6 +387,12 @@ class RemoteRecords(Records):
 
         return opened()
 
+    def expect(self, class_ids: npt.NDArray[np.int64], images: npt.NDArray[np.int64]) -> None:
+        """Fetch what is not here yet, of many classes at once: most of the time is waiting."""
+        wanted = {int(k): images[class_ids == k] for k in np.unique(class_ids)}
+        with ThreadPoolExecutor(min(CLASSES_AT_ONCE, max(1, len(wanted)))) as pool:
+            list(pool.map(self.read, wanted.keys(), wanted.values()))
+
     def read(self, class_id: int, images: npt.NDArray[np.int64]) -> list[tuple[bytes, int | None]]:
         """As of records of this machine; a file that fails is fetched once more."""
         try:
@@ -398,7 +407,8 @@ class RemoteRecords(Records):
         self, class_id: int, file: OpenFile, images: npt.NDArray[np.int64]
     ) -> Spans | None:
         found = super()._look_up(class_id, file, images)
-        if found is None and self._take_index(class_id, file):
+        # A file of a block is read whole in any case, which tells as much.
+        if found is None and file.size > BLOCK and self._take_index(class_id, file):
             found = super()._look_up(class_id, file, images)
         return found
 

@@ -21,6 +21,17 @@ class EncodedImages(Protocol):
     def spec(self) -> SourceSpec:
         """Classes, splits and images per class."""
 
+    def expect(self, class_ids: Integers, images: Integers) -> None:
+        """Told of images that are about to be read, class by class.
+
+        Args:
+            class_ids: [n] class id of each.
+            images: [n] number of each in its class.
+
+        Raises:
+            InputError: as `read`.
+        """
+
     def read(self, class_id: int, images: Integers) -> list[tuple[bytes, int | None]]:
         """Encoded image and stored label (None when there is none) of images of one class.
 

@@ -210,6 +210,9 @@ class TfdsRecords:
         )
         self._shards = Records(shards, split)
 
+    def expect(self, class_ids: Integers, images: Integers) -> None:
+        """Nothing is done ahead."""
+
     def read(self, class_id: int, images: Integers) -> list[tuple[bytes, int | None]]:
         """Encoded image and class id of some images of one class.
 

@@ -1,6 +1,7 @@
 """Records elsewhere: the same images, few bytes, and patience with servers."""
 
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -179,6 +180,13 @@ def test_what_is_missing_is_named(web, records):
         open_source(f"{web.url}/nothing", "dtd", Split.TEST)
     with pytest.raises(InputError, match="is no kind of URL"):
         open_source("nonsense://host/records", "dtd", Split.TEST)
+
+
+@pytest.mark.parametrize(("scheme", "package"), [("https", "aiohttp"), ("s3", "s3fs")])
+def test_what_is_not_installed_is_named(records, monkeypatch, scheme, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(InputError, match=f"pip install fsspec {package}"):
+        open_source(f"{scheme}://host/records", "dtd", Split.TEST)
 
 
 def test_a_bucket_that_lists_its_files(records, monkeypatch):
