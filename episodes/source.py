@@ -9,7 +9,8 @@ from episodes.folder import FolderImages, parse_own_source
 from episodes.plan import Integers
 from episodes.protocol import Split
 from episodes.records import Records
-from episodes.remote import RemoteRecords, local_folder, remote_of
+from episodes.remote import local_folder, remote_of
+from episodes.remote_records import RemoteRecords
 from episodes.spec import SourceSpec, holds_spec, load_spec
 from episodes.tfds import TfdsRecords, find_tfds, load_tfds
 

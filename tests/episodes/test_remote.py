@@ -10,6 +10,7 @@ from episodes import EpisodeReader, InputError, remote
 from episodes.block_cache import CACHE_LIMIT, BlockCache, cache_limit
 from episodes.protocol import Split
 from episodes.records import Records
+from episodes.remote_records import BLOCK
 from episodes.source import find_spec, open_source, survey_source
 from episodes.spec import load_spec
 from episodes.tfrecord import encode_example, write_records
@@ -92,7 +93,7 @@ def test_a_large_file_is_read_by_the_piece_and_once(web, records):
     web.sent = 0
     images = np.asarray([2, count - 1, 2])
     assert opened.read(class_id, images) == Records(source, Split.TEST).read(class_id, images)
-    assert web.sent < 5 * remote.BLOCK < path.stat().st_size
+    assert web.sent < 5 * BLOCK < path.stat().st_size
     sent = web.sent
     opened.read(class_id, images)
     again = open_source(web.url, "dtd", Split.TEST)
