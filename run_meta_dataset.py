@@ -23,6 +23,7 @@ COMMANDS: dict[str, str] = {
     "convert": "make records from raw downloads, extracted or not",
     "data": "say what there is of every source, and where its raw data come from",
     "train": "train backbones: one per source, or one for all; on one process or many",
+    "baseline": "train and evaluate a reference method: MAML, prototypical networks, …",
     "checkpoint": "bring in weights from elsewhere, or show what a checkpoint says of itself",
     "aliasing": "measure what folds at every sub-sampling step, and what shifts do",
     "check": "audit a folder of records: every fault of every source in one pass",

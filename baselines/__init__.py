@@ -1,1 +1,1 @@
-"""What the benchmark's other methods are and do."""
+"""What papers compare with: the benchmark's reference methods, and published numbers."""

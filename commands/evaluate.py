@@ -26,6 +26,7 @@ SECONDS_BETWEEN_LINES = 10.0
 
 if TYPE_CHECKING:
     from fewshot.listener import Progress as Follow
+    from fewshot.run import Outcome
 
 
 def default_config(experiment: Experiment) -> Path | None:
@@ -48,15 +49,22 @@ def parse(arguments: list[str], prog: str) -> Experiment:
 def run(command: Experiment, console: Console) -> int:
     """Carry out the experiment; the table goes to `console`, progress to the error stream."""
     console.print(announcement(command), highlight=False, soft_wrap=True, markup=False)
-    from fewshot.results import render_console
-    from fewshot.run import carry_out  # after the first line: PyTorch takes seconds
+    from baselines.table import build_head  # after the first line: PyTorch takes seconds
+    from fewshot.run import carry_out
 
     with show_progress(Console(stderr=True)) as listener:
-        outcome = carry_out(command, listener)
+        outcome = carry_out(command, listener, build_head)
+    print_outcome(outcome, console)
+    return 0
+
+
+def print_outcome(outcome: "Outcome", console: Console) -> None:
+    """The table of a finished run, and where the run is."""
+    from fewshot.results import render_console
+
     console.print(render_console(outcome.table, console, outcome.title, outcome.notes))
     last = f"\nRun folder: {outcome.folder}"
     console.print(last, highlight=False, soft_wrap=True, markup=False)
-    return 0
 
 
 @contextmanager

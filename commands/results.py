@@ -177,6 +177,7 @@ def rerun(command: Rerun, console: Console) -> int:
     stored = find_run(command.run, command.results)
     if command.out.resolve() == stored.path.parent.resolve():
         raise InputError("is the folder of the run itself.", command.out, "Choose another --out.")
+    from baselines.table import build_head
     from commands.evaluate import print_lines
     from fewshot.listener import Listener
     from fewshot.repeat import repeat
@@ -184,7 +185,7 @@ def rerun(command: Rerun, console: Console) -> int:
     errors = Console(stderr=True)
     say = partial(errors.print, markup=False, soft_wrap=True)
     listener = Listener(say, print_lines(errors))
-    found = repeat(stored, command.out, command.retrain, listener)
+    found = repeat(stored, command.out, command.retrain, listener, build_head)
     lines = [f"{found.equal} rows are equal to the last digit."]
     differing = (
         (found.other_accuracy, "have another accuracy"),

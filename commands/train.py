@@ -60,7 +60,7 @@ def _train(trainings: tuple[Settings, ...], place: "Place", console: Console) ->
             for job in jobs:
                 told = forecast(job)
                 if place.first:
-                    _print_forecast(told, place, console)
+                    print_forecast(told, place, console)
             return 0
         finished = [job.carry_out(folder) for job in jobs]
     if place.first:
@@ -71,14 +71,15 @@ def _train(trainings: tuple[Settings, ...], place: "Place", console: Console) ->
     return 0
 
 
-def _print_forecast(told: "Forecast", place: "Place", console: Console) -> None:
+def print_forecast(told: "Forecast", place: "Place", console: Console) -> None:
+    """What a training will take."""
     say = partial(console.print, highlight=False, soft_wrap=True, markup=False)
     say(f"{told.name}:")
     for source, classes, images, held_out in told.sources:
         kept = f", {held_out:,} held out" if held_out else ""
         say(f"  {source}: {classes:,} train classes, {images:,} images{kept}")
     processes = f", over {place.ranks} processes" if place.ranks > 1 else ""
-    say(f"  {told.steps:,} steps of {told.batch_size:,} images{processes}")
+    say(f"  {told.steps:,} steps of {told.images:,} images{processes}")
     say(f"  memory of each process, by estimate: {decimal(told.memory)}")
     speed = told.speed
     say(

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from episodes.faults import InputError, unknown_name
 
 PLAIN = (
+    "four_layer_convnet",
     *("resnet18", "resnet18_sur", "resnet34", "resnet50", "wide_resnet50_2", "resnext50_32x4d"),
     *(f"efficientnet_b{size}" for size in range(5)),
     *("mobilenet_v2", "mobilenet_v3_large", "regnet_y_400mf", "regnet_y_1_6gf", "convnext_tiny"),

@@ -6,7 +6,10 @@ extractor: global averages of the maps after each stage. To add one: its name in
 than its last four map sizes, gets a line in `BUILDERS` or `STAGES`.
 """
 
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torchvision
@@ -38,7 +41,26 @@ def _resnet18_sur(classes: int) -> nn.Module:
     return network
 
 
-BUILDERS: dict[str, Callable[[int], nn.Module]] = {"resnet18_sur": _resnet18_sur}
+def _four_layer_convnet(classes: int) -> nn.Module:
+    """The benchmark's small network: four times convolution, batch norm, ReLU, max pooling.
+
+    Its classifier sees averages of the last maps, so that images may be of any size; the
+    benchmark's sees the maps as they are. Source: facts, section 5.5.
+    """
+    layers: list[nn.Module] = []
+    for channels in (3, 64, 64, 64):
+        convolution = nn.Conv2d(channels, 64, 3, padding=1, bias=False)
+        nn.init.trunc_normal_(convolution.weight, std=0.1, a=-0.2, b=0.2)
+        layers.append(nn.Sequential(convolution, nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(2)))
+    average = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    parts = OrderedDict(layers=nn.Sequential(*layers), average=average, fc=nn.Linear(64, classes))
+    return nn.Sequential(parts)
+
+
+BUILDERS: dict[str, Callable[[int], nn.Module]] = {
+    "four_layer_convnet": _four_layer_convnet,
+    "resnet18_sur": _resnet18_sur,
+}
 """Networks that are not torchvision's under their name: number of classes → network."""
 
 STAGES: dict[str, tuple[str, ...]] = {
@@ -102,6 +124,21 @@ def build_bare_network(name: BackboneName, classes: int = 1000, seed: int = 0) -
     return network
 
 
+@dataclass(frozen=True)
+class Learned:
+    """What was learned beside a network, to classify episodes with it.
+
+    Attributes:
+        method: its name.
+        settings: of the method, as JSON keeps them.
+        weights: by name; some methods have none.
+    """
+
+    method: str
+    settings: Mapping[str, Any]
+    weights: Mapping[str, Tensor]
+
+
 class Backbone(nn.Module):
     """A network as a feature extractor.
 
@@ -109,13 +146,20 @@ class Backbone(nn.Module):
         name: see `fewshot/backbone_name.py`.
         network: the network, classifier included.
         stage_dims: dimension of the features after each stage.
+        learned: what a method that learns from episodes learned beside the network, or None.
     """
+
+    learned: Learned | None = None
 
     def __init__(self, name: str, network: nn.Module) -> None:
         super().__init__()
         self.name, self.network = name, network
         stages = find_stages(network, STAGES.get(BackboneName.parse(name).plain))
         self.stage_paths, self.stage_dims = tuple(stages), tuple(stages.values())
+
+    def maps(self, images: Tensor) -> Tensor:
+        """The maps [n, D, h, w] of the last stage, for images [n, 3, S, S]."""
+        return stage_maps(self.network, self.stage_paths[-1:], images)[0]
 
     def stages(self, images: Tensor) -> tuple[Tensor, ...]:
         """Features after each stage: float [n, D_stage] each, for images [n, 3, S, S]."""

@@ -1,7 +1,7 @@
 """Weights in and out, with a card that says what they are.
 
-A checkpoint is one safetensors file: the network's state dict, and the card as JSON in its
-metadata. Nothing is unpickled.
+A checkpoint is one safetensors file: the network's state dict, what a method that learns from
+episodes learned beside it, and the card as JSON in the metadata. Nothing is unpickled.
 """
 
 import hashlib
@@ -19,10 +19,12 @@ from torch import Tensor
 
 from episodes.faults import InputError, is_disk_full
 from episodes.tfrecord import replacing
-from fewshot.backbones import Backbone, build_backbone
+from fewshot.backbones import Backbone, Learned, build_backbone
 from fewshot.film import insert_film
 
 CARD = "card"
+BESIDE = "learned/"
+"""How the names of weights begin that are not the network's."""
 NOT_OURS = "Give a checkpoint that this program wrote (a .safetensors file of a run folder)."
 
 
@@ -48,6 +50,7 @@ class Card:
         metrics: what was measured when the weights were kept.
         origin: where imported weights come from.
         made_from: hashes of the weights that it began with or was taught by, and how.
+        learner: settings of the method, where it learned from episodes; empty for others.
     """
 
     backbone: str
@@ -69,6 +72,7 @@ class Card:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     origin: str = ""
     made_from: Mapping[str, Any] = field(default_factory=dict)
+    learner: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def classes_hash(self) -> str:
@@ -141,6 +145,8 @@ def save_checkpoint(path: Path, backbone: Backbone, card: Card) -> Card:
         InputError: the disk is full, or the folder cannot be written.
     """
     weights = backbone.network.state_dict()
+    if backbone.learned is not None:
+        weights |= {BESIDE + name: value for name, value in backbone.learned.weights.items()}
     content = asdict(card) | {"weights": hash_weights(weights)}
     save_tensors(path, weights, {CARD: json.dumps(content)})
     return Card(**content)
@@ -187,8 +193,15 @@ def load_checkpoint(path: Path, backbone: str) -> tuple[Backbone, Card]:
     built = build_backbone(backbone, classes=outputs, seed=0)
     if card.method == "film":
         insert_film(built)
-    built.load(weights)
+    built.load({name: t for name, t in weights.items() if not name.startswith(BESIDE)})
+    if card.learner:
+        built.learned = Learned(card.method, card.learner, under(BESIDE, weights))
     return built, card
+
+
+def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The entries whose names begin so, without that beginning."""
+    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
 
 
 def load_checkpoints(

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from fewshot.experiment import Experiment
 
 CORE_SECONDS: dict[str, tuple[float, float]] = {
+    "four_layer_convnet": (15.1, 5.7),
+    "aa_four_layer_convnet": (18.3, 7.3),
     "resnet18": (22.0, 6.6),
     "aa_resnet18": (27.5, 8.3),
     "resnet18_sur": (70.0, 20.6),

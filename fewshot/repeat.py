@@ -1,7 +1,7 @@
 """A stored run computed once more, from nothing but its row, and compared episode by episode."""
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from episodes.faults import InputError
 from fewshot.backbone_name import BackboneName
 from fewshot.checkpoint import load_checkpoint
 from fewshot.experiment import Experiment, as_arguments
+from fewshot.heads import Head, build_head
 from fewshot.listener import Listener
 from fewshot.results import EpisodeRow, RowStore, Run
 from fewshot.results.collection import StoredRun
@@ -44,7 +45,13 @@ class Comparison:
         return not (self.other_accuracy or self.other_plan or self.missing)
 
 
-def repeat(stored: StoredRun, out: Path, retrain: bool, listener: Listener) -> Comparison:
+def repeat(
+    stored: StoredRun,
+    out: Path,
+    retrain: bool,
+    listener: Listener,
+    build_head: Callable[[str], Head] = build_head,
+) -> Comparison:
     """Compute a stored run again and compare.
 
     Args:
@@ -52,6 +59,7 @@ def repeat(stored: StoredRun, out: Path, retrain: bool, listener: Listener) -> C
         out: run folder of the repetition.
         retrain: train backbones again, even where the run folder has their weights.
         listener: told how far it is.
+        build_head: makes heads of their texts, as for `carry_out`.
 
     Raises:
         InputError: the run does not say how it was made, or what it was made of is gone.
@@ -62,7 +70,7 @@ def repeat(stored: StoredRun, out: Path, retrain: bool, listener: Listener) -> C
     if weights:
         experiment = replace(experiment, checkpoint=weights)
     with contextlib.chdir(folder):  # its paths are relative to where it was started
-        outcome = carry_out(replace(experiment, output=out).check(), listener)
+        outcome = carry_out(replace(experiment, output=out).check(), listener, build_head)
     with RowStore(stored.path, read_only=True) as store:
         before = store.rows(stored.run.id)
     with RowStore(out / ROWS_FILE, read_only=True) as store:

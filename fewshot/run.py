@@ -7,7 +7,7 @@ on where it was stopped, and computes nothing twice.
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -29,7 +29,7 @@ from fewshot.devices import choose_device, choose_workers, describe_device
 from fewshot.evaluation import Entry, Evaluation, distinct_names, line_up
 from fewshot.experiment import Experiment, short_hash
 from fewshot.features import Shelf
-from fewshot.heads import build_head, is_own
+from fewshot.heads import Head, build_head, is_own
 from fewshot.ingredients import collect_ingredients, fingerprint
 from fewshot.listener import Listener
 from fewshot.probe import probe
@@ -67,8 +67,17 @@ class Outcome:
     notes: tuple[str, ...]
 
 
-def carry_out(experiment: Experiment, listener: Listener) -> Outcome:
+def carry_out(
+    experiment: Experiment,
+    listener: Listener,
+    build_head: Callable[[str], Head] = build_head,
+) -> Outcome:
     """Carry out an experiment, or what is left of it.
+
+    Args:
+        experiment: its settings.
+        listener: told how far it is.
+        build_head: makes heads of their texts; may know more than those of `fewshot.heads`.
 
     Raises:
         InputError: a setting or a file is wrong; what was finished before stays in the folder.

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from commands import evaluate, train
+from commands import baseline, evaluate, train
 from fewshot.training.recipe import Recipe
 
 PROJECT = Path(__file__).resolve().parents[1]
 CONFIGS = sorted((PROJECT / "configs").rglob("*.y*ml"))
 TRAININGS = PROJECT / "configs" / "training"
+BASELINES = PROJECT / "configs" / "baselines"
 SUR_TABLE = {
     # facts on heads, section 4: batch, rate, iterations, restart period
     "ilsvrc_2012": (64, 3e-2, 480_000, 48_000),
@@ -31,6 +32,10 @@ def test_loads_and_has_a_header(path):
         teachers = ["--teachers", *map(str, range(8))] if many else []
         init = ["--init", "x"] if path.parent.name == "sur_pnf" else []
         assert train.parse([*flags, *teachers, *init], "train")[0].config == path
+    elif BASELINES in path.parents:
+        name = "protonet" if path.stem == "miniature" else path.stem.rpartition("_imagenet")[0]
+        name = name or path.stem.rpartition("_all")[0]
+        assert baseline.parse([name, *flags], "baseline").config == path
     else:
         assert evaluate.parse(flags, "run_meta_dataset.py").config == path
     header = [line for line in path.read_text(encoding="utf-8").splitlines() if line[:1] == "#"]

@@ -12,6 +12,8 @@ from fewshot.heads.base import Head
 
 USER_MODULE = "user_head_"
 ENTRY_GROUP = "fewshot.heads"
+PROJECT = ("fewshot", "baselines")
+"""Packages whose heads are this project's."""
 
 
 def load_head_class(path: Path, class_name: str) -> type[Head]:
@@ -85,7 +87,7 @@ def _head_names(module: ModuleType) -> list[str]:
 
 def is_own(head: Head) -> bool:
     """Whether a head is the user's own, not one of this project."""
-    return type(head).__module__.partition(".")[0] != "fewshot"
+    return type(head).__module__.partition(".")[0] not in PROJECT
 
 
 def file_of_head(head: Head) -> Path | None:

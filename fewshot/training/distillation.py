@@ -10,7 +10,7 @@ from torch.nn import functional
 from episodes.loader import stream_seed
 from fewshot.backbones import Backbone
 from fewshot.training.classifier import find_classifier
-from fewshot.training.objective import Objective
+from fewshot.training.objective import CrossEntropy
 
 ADAPTER_RATE, ADAPTER_DECAY = 0.1, 5e-4
 SMALLEST_HSIC = 1e-12
@@ -73,11 +73,11 @@ class Teaching:
     temperature: float = 4.0
 
 
-class Taught(Objective):
+class Taught(CrossEntropy):
     """An objective with teachers, which are no part of what learns or is saved.
 
     Args:
-        backbone, classes, label_smoothing: as for `Objective`.
+        backbone, classes, label_smoothing: as for `CrossEntropy`.
         teaching: who teaches.
     """
 
@@ -135,7 +135,7 @@ class SelfDistillation(Taught):
         self.weight = weight
 
     def forward(self, images: Tensor, labels: Tensor, sizes: Sequence[int]) -> Tensor:
-        """The loss of a batch, as for `Objective`."""
+        """The loss of a batch, as for `CrossEntropy`."""
         scores = self.backbone(images)
         _, target = self.taught(0, images)
         own = self.cross_entropy(scores, labels, sizes)
@@ -199,7 +199,7 @@ class Distillation(Taught):
         return [(adam, ADAPTER_RATE)]
 
     def forward(self, images: Tensor, labels: Tensor, sizes: Sequence[int]) -> Tensor:
-        """The loss of a batch, as for `Objective`."""
+        """The loss of a batch, as for `CrossEntropy`."""
         features, scores = features_and_scores(self.backbone, images)
         loss = self.cross_entropy(scores, labels, sizes)
         own_scores = self.per_source(scores, sizes)

@@ -21,7 +21,8 @@ class Forecast:
     Attributes:
         name: of the training.
         sources: (name, classes, images to train on, images held out) of each source.
-        steps, batch_size: of the optimiser; images per step over all processes.
+        steps: of the optimiser.
+        images: of a step over all processes; of the largest of those measured.
         memory: bytes that one process needs for weights, optimiser and activations, by estimate.
         speed: measured over ten steps, which are not kept.
     """
@@ -29,7 +30,7 @@ class Forecast:
     name: str
     sources: tuple[tuple[str, int, int, int], ...]
     steps: int
-    batch_size: int
+    images: int
     memory: int
     speed: Report
 
@@ -47,20 +48,22 @@ def forecast(job: Job) -> Forecast:
     """
     training, place, recipe = job.begin(), job.place, job.recipe
     workers = choose_workers(job.settings.workers, place.device)
-    meter = Meter(place.device, recipe.batch_size)
+    meter = Meter(place.device)
     loss = torch.zeros(())
-    for number, batches in enumerate(islice(training.batches(workers), WARM_UP + MEASURED)):
+    images = 0
+    for number, lesson in enumerate(islice(training.batches(workers), WARM_UP + MEASURED)):
         if number == WARM_UP:
             float(loss)
             meter.restart()
         meter.read()
-        loss = training.learn(batches)
-        meter.stepped()
+        loss = training.learn(lesson)
+        images = max(images, training.lessons.images(lesson) * place.ranks)
+        meter.stepped(training.lessons.images(lesson) * place.ranks)
     speed = meter.report(training.step, training.total, float(loss), training.rate)
     half = training.precision != torch.float32
     probe = deepcopy(training.objective.backbone).cpu()
     per_image = activation_bytes(probe, job.settings.image_size, half=half)
-    at_once = recipe.batch_size // place.ranks // recipe.accumulate
+    at_once = -(-images // place.ranks // training.lessons.parts)
     averaged = training.averaged is not None
     fixed = fixed_bytes(training.objective, recipe.optimizer, averaged=averaged)
     held_out = [len(one) for one in job.held_out] or [0] * len(job.images)
@@ -71,7 +74,7 @@ def forecast(job: Job) -> Forecast:
             for one, held in zip(job.images, held_out, strict=True)
         ),
         steps=training.total,
-        batch_size=recipe.batch_size,
+        images=images,
         memory=round(fixed + at_once * per_image),
         speed=speed,
     )

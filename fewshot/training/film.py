@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from fewshot.backbones import Backbone
 from fewshot.film import freeze_but_film
 from fewshot.training.classifier import find_classifier
-from fewshot.training.objective import Objective
+from fewshot.training.objective import CrossEntropy
 
 
-class Film(Objective):
+class Film(CrossEntropy):
     """Trains what FiLM put in; the rest of the network, which `--init` brought, stays.
 
     Args:
-        backbone, classes, label_smoothing: as for `Objective`; with scales and offsets put in.
+        backbone, classes, label_smoothing: as for `CrossEntropy`; with scales and offsets put in.
     """
 
     name = "film"

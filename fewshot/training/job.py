@@ -1,8 +1,10 @@
 """One training from its settings to its checkpoint, in a folder; resumable, by any processes."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from episodes.faults import InputError
 from episodes.loader import LabelledImages
@@ -12,6 +14,7 @@ from fewshot.backbones import Backbone
 from fewshot.checkpoint import Card, load_checkpoint, load_tensors, read_card, save_checkpoint
 from fewshot.devices import choose_workers, describe_device
 from fewshot.film import insert_film
+from fewshot.heads import Head, build_head
 from fewshot.listener import Listener
 from fewshot.results import collect
 from fewshot.sources import find_records
@@ -21,7 +24,7 @@ from fewshot.training.film import Film
 from fewshot.training.journal import Journal
 from fewshot.training.loop import Observer, Score, Training, train
 from fewshot.training.meter import Report
-from fewshot.training.objective import Objective
+from fewshot.training.objective import CrossEntropy
 from fewshot.training.processes import Place
 from fewshot.training.recipe import Recipe
 from fewshot.training.settings import Settings
@@ -90,10 +93,10 @@ class Job:
         if place.first:
             find_records(settings, drawn)
         place.same(0, "nothing")  # the others find what the first has drawn
-        records, self.benchmark = find_records(settings, lambda done, total: None)
+        self.records, self.benchmark = find_records(settings, lambda done, total: None)
         size, rule, packs = settings.image_size, settings.image_rule, settings.packs
         everything = [
-            LabelledImages(records, source, "train", size, rule, packs)
+            LabelledImages(self.records, source, "train", size, rule, packs)
             for source in settings.train_sources
         ]
         for images in everything:
@@ -105,12 +108,22 @@ class Job:
             self.images, self.held_out = [one for one, _ in pairs], [one for _, one in pairs]
         self.episodes = []
         if self.recipe.select == "few_shot":
-            self.episodes = [
-                EpisodeReader(
-                    records, source, "valid", settings.protocol, self.recipe.seed, size, rule, packs
-                )
-                for source in settings.validation_sources or settings.train_sources
-            ]
+            self.episodes = self.open_episodes(
+                settings.validation_sources or settings.train_sources, "valid"
+            )
+
+    def open_episodes(self, sources: Sequence[str], split: str) -> list[EpisodeReader]:
+        """The episodes of a split of some sources, by the settings' protocol and seed.
+
+        Raises:
+            InputError: a source is missing or broken, or too small for the protocol.
+        """
+        settings = self.settings
+        shared = (settings.protocol, self.recipe.seed, settings.image_size, settings.image_rule)
+        return [
+            EpisodeReader(self.records, source, split, *shared, settings.packs)
+            for source in sources
+        ]
 
     @property
     def source(self) -> str:
@@ -126,7 +139,12 @@ class Job:
             f"{one.reader.spec.name}/{name}" for one in self.images for name in one.class_names
         )
 
-    def begin(self) -> Training:
+    @property
+    def head(self) -> Head:
+        """What classifies the validation episodes."""
+        return build_head(self.recipe.validation_head)
+
+    def begin(self) -> Training[Any]:
         """The training at its beginning.
 
         Raises:
@@ -138,10 +156,10 @@ class Job:
             self.recipe,
             self.place,
             self._objective(),
-            self._begin_with,
+            self.begin_with,
         )
 
-    def _begin_with(self, backbone: Backbone) -> str:
+    def begin_with(self, backbone: Backbone) -> str:
         """Weights of `--init` instead of drawn ones; scales and offsets where the method asks."""
         settings, begun_with = self.settings, ""
         if settings.init is not None:
@@ -165,7 +183,7 @@ class Job:
         if settings.method == "film":
             return Film
         if not settings.teachers:
-            return Objective
+            return CrossEntropy
         pairs = [
             load_teacher(path, images, settings.image_size)
             for path, images in zip(settings.teachers, self.images, strict=True)
@@ -233,7 +251,8 @@ class Job:
                 keep=partial(self._keep, files.best),
             )
         if self.recipe.validates:
-            validate = Validation(self.episodes, self.held_out, self.recipe, place, workers)
+            measured = self.episodes, self.held_out, self.recipe, self.head
+            validate = Validation(*measured, place, workers)
             observer = Observer(
                 observer.report, observer.say, validate, observer.validated, observer.keep
             )
@@ -245,7 +264,7 @@ class Job:
         place.same(training.step, "the last step")  # the others wait until it is written
         return files.final
 
-    def _finish(self, files: Files, training: Training, backbone: Backbone) -> None:
+    def _finish(self, files: Files, training: Training[Any], backbone: Backbone) -> None:
         if self.recipe.select == "last":
             save_checkpoint(files.final, backbone, self.card({"step": training.step}))
         else:
@@ -312,8 +331,16 @@ class Job:
 
     def _refuse_other(self, path: Path) -> None:
         own, card = self.card({}), _card_of(path)
-        compared = ("backbone", "source", "classes", "image_size", "image_rule", "method")
-        same = all(getattr(card, name) == getattr(own, name) for name in (*compared, "made_from"))
+        compared = (
+            "backbone",
+            "source",
+            "classes",
+            "image_size",
+            "image_rule",
+            "method",
+            "made_from",
+        )
+        same = all(getattr(card, name) == getattr(own, name) for name in (*compared, "learner"))
         if not same or Recipe.of(card.training) != self.recipe:
             remedy = "Choose another --output, or remove it to train again."
             raise InputError("comes from a training with other settings.", path, remedy)

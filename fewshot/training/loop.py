@@ -1,4 +1,4 @@
-"""The loop: an objective, streams of images and a recipe become weights.
+"""The loop: an objective, lessons and a recipe become weights.
 
 Order, augmentation, mixing, dropout and initial weights are functions of the seed and of the
 position, which is a step number. So a training that was stopped goes on from its last saved state
@@ -8,12 +8,12 @@ as if it had not been, and neither workers nor interruptions move a number.
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic
 
 import torch
 from torch import Tensor, nn
@@ -21,15 +21,14 @@ from torch.nn.parallel import DistributedDataParallel
 
 from episodes import InputError
 from episodes.loader import stream_seed
-from episodes.mixing import find_mixing
-from episodes.streams import JointStream, LabelledBatch
-from fewshot.backbones import Backbone, build_backbone
+from fewshot.backbones import Backbone
+from fewshot.checkpoint import under
 from fewshot.training.averaging import average
-from fewshot.training.classifier import make_linear
-from fewshot.training.memory import activation_bytes, fixed_bytes, largest_batch
+from fewshot.training.lessons import Item, Lessons
+from fewshot.training.memory import too_large
 from fewshot.training.meter import Meter, Report
 from fewshot.training.objective import Objective
-from fewshot.training.optimizers import build_optimizer, load_optimizer, optimizer_state, under
+from fewshot.training.optimizers import build_optimizer, load_optimizer, optimizer_state
 from fewshot.training.processes import Place
 from fewshot.training.recipe import Recipe
 from fewshot.training.snapshots import Snapshots
@@ -73,12 +72,12 @@ class Observer:
     keep: Callable[[Backbone, Score, int], None] = lambda backbone, score, step: None
 
 
-class Training:
+class Training(Generic[Item]):
     """A backbone on its way: objective, optimisers and the number of steps taken.
 
     Args:
         objective: what is minimised; holds all that learns.
-        stream: what it learns from.
+        lessons: what it learns from.
         recipe: how.
         place: where this process computes, and which part of every batch.
 
@@ -91,9 +90,9 @@ class Training:
     """
 
     def __init__(
-        self, objective: Objective, stream: JointStream, recipe: Recipe, place: Place
+        self, objective: Objective, lessons: Lessons[Item], recipe: Recipe, place: Place
     ) -> None:
-        self.stream, self.recipe, self.place = stream, recipe, place
+        self.lessons, self.recipe, self.place = lessons, recipe, place
         self.device = place.device
         self.precision = choose_precision(recipe.precision, self.device)
         if recipe.sync_bn:
@@ -104,16 +103,15 @@ class Training:
         objective.to(self.device).to(memory_format=torch.channels_last)
         objective.train()
         self.objective = objective
-        main = build_optimizer(objective.backbone, recipe)
+        main = build_optimizer(objective.learning, recipe)
         self.optimizers = [(main, recipe.learning_rate), *objective.companions()]
         self.scaler = torch.amp.GradScaler(
             self.device.type, enabled=self.precision == torch.float16
         )
         self.averaged = deepcopy(objective.backbone).eval() if recipe.ema else None
-        self.mixing = find_mixing(recipe.mix, objective.classes[-1].stop)
         self.step = 0
         self.best: tuple[float, int] | None = None
-        self.steps_per_epoch = stream.streams[0].batches_per_epoch
+        self.steps_per_epoch = lessons.period
         self.total = recipe.steps or recipe.epochs * self.steps_per_epoch
         if recipe.compile:
             objective.compile()
@@ -127,34 +125,35 @@ class Training:
 
     # ---- one step ----------------------------------------------------------------------------
 
-    def batches(self, workers: int) -> Iterator[list[LabelledBatch]]:
-        """The batches of the steps that are left, one per source."""
-        self.stream.step = self.step
-        yield from self.stream.batches(workers, self.total)
+    def batches(self, workers: int) -> Iterator[list[Item]]:
+        """The lessons of the steps that are left."""
+        yield from self.lessons.lessons(self.step, self.total, workers)
 
     @property
     def rate(self) -> float:
         """The learning rate of the next step."""
         return self.recipe.rate(self.step, self.total)
 
-    def learn(self, batches: Sequence[LabelledBatch]) -> Tensor:
-        """One step of the optimisers; the loss of this process's images."""
+    def learn(self, lesson: list[Item]) -> Tensor:
+        """One step of the optimisers; the loss of this process's lesson."""
         try:
-            return self._learn(batches)
+            return self._learn(lesson)
         except torch.OutOfMemoryError as error:
-            raise self._out_of_memory() from error
+            asked = -(-self.lessons.images(lesson) // self.lessons.parts)
+            half = self.precision != torch.float32
+            raise too_large(self.objective, self.lessons, self.recipe, asked, half=half) from error
 
-    def _learn(self, batches: Sequence[LabelledBatch]) -> Tensor:
+    def _learn(self, lesson: list[Item]) -> Tensor:
         self.objective.advance(self.step)
         for optimizer, highest in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = self.recipe.rate(self.step, self.total, highest)
             optimizer.zero_grad(set_to_none=True)
-        parts = self.recipe.accumulate
+        parts = self.lessons.parts
         losses = []
         for part in range(parts):
             with self._drawn(part), self._unsynchronised(part < parts - 1):
-                loss = self._loss([_part_of(batch, part, parts) for batch in batches])
+                loss = self._loss(lesson, part)
                 loss = loss / parts if parts > 1 else loss
                 torch.autograd.backward(self.scaler.scale(loss))
             losses.append(loss.detach())
@@ -171,17 +170,10 @@ class Training:
             average(self.averaged, self.objective.backbone, self.recipe.ema, self.step)
         return torch.stack(losses).sum() if parts > 1 else losses[0]
 
-    def _loss(self, batches: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
-        sizes = [len(labels) for _, labels in batches]
-        images, labels = (
-            torch.cat(parts) if len(parts) > 1 else parts[0] for parts in zip(*batches, strict=True)
-        )
-        images = images.to(self.device, memory_format=torch.channels_last, non_blocking=True)
-        labels = labels.to(self.device, non_blocking=True)
-        if self.mixing is not None:
-            images, labels = self.mixing(images, labels)
+    def _loss(self, lesson: list[Item], part: int) -> Tensor:
+        arguments = self.lessons.part(lesson, part, self.device)
         with self._autocast():
-            loss: Tensor = self._module(images, labels, sizes)
+            loss: Tensor = self._module(*arguments)
         return loss
 
     def _autocast(self) -> AbstractContextManager[None]:
@@ -208,40 +200,19 @@ class Training:
         finally:
             torch.set_rng_state(before)
 
-    def _out_of_memory(self) -> InputError:
-        half = self.precision != torch.float32
-        size = self.stream.streams[0].images.reader.size
-        probe = build_backbone(self.objective.backbone.name, self.objective.classes[-1].stop, 0)
-        per_image = activation_bytes(probe, size, half=half)
-        fixed = fixed_bytes(
-            self.objective, self.recipe.optimizer, averaged=self.averaged is not None
-        )
-        available = torch.cuda.get_device_properties(self.device).total_memory
-        fits = largest_batch(available, fixed, per_image)
-        asked = self.recipe.batch_size // self.place.ranks // self.recipe.accumulate
-        return InputError(
-            f"{asked} images at once do not fit into the memory of the GPU; "
-            f"about {fits} would, by estimate.",
-            f"training of {self.objective.backbone.name}",
-            "Raise --accumulate, which changes only how batch norm groups the images, or lower "
-            "--batch-size.",
-        )
-
     # ---- what comes of it --------------------------------------------------------------------
 
     def result(self) -> Backbone:
         """A copy of the backbone as it would be kept now, averaged if so asked, to evaluate."""
         backbone = deepcopy(self.objective.backbone if self.averaged is None else self.averaged)
-        make_linear(backbone)
-        return backbone.eval()
+        return self.objective.finish(backbone).eval()
 
     # ---- interruption and resumption ---------------------------------------------------------
 
     def identity(self) -> str:
-        """A hash of all that decides the weights: backbone, recipe, images, objective."""
+        """A hash of all that decides the weights: backbone, recipe, lessons, objective."""
         facts: list[object] = [self.objective.backbone.name, asdict(self.recipe)]
-        facts += [self.stream.facts(), self.objective.facts()]
-        facts += [list(stream.images.class_names) for stream in self.stream.streams]
+        facts += [self.lessons.facts(), self.objective.facts()]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
     def save(self, snapshots: Snapshots) -> None:
@@ -295,14 +266,8 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
     return dtype
 
 
-def _part_of(batch: LabelledBatch, part: int, parts: int) -> tuple[Tensor, Tensor]:
-    size = len(batch.labels) // parts
-    own = slice(part * size, (part + 1) * size)
-    return batch.images[own], batch.labels[own]
-
-
 def train(
-    training: Training,
+    training: Training[Item],
     snapshots: Snapshots,
     workers: int = 0,
     observer: Observer | None = None,
@@ -329,15 +294,15 @@ def train(
     observer, place, recipe = observer or Observer(), training.place, training.recipe
     training.resume(snapshots, observer.say if place.first else lambda sentence: None)
     place.same(training.step, "the step to go on from")
-    meter = Meter(training.device, recipe.batch_size)
+    meter = Meter(training.device)
     saved = time.monotonic()
     every = recipe.validate_every or training.steps_per_epoch
     with _profiled(profile if place.first else None) as traced:
-        for batches in training.batches(workers):
+        for lesson in training.batches(workers):
             meter.read()
             rate = training.rate
-            loss = training.learn(batches)
-            meter.stepped()
+            loss = training.learn(lesson)
+            meter.stepped(training.lessons.images(lesson) * place.ranks)
             traced()
             ended = training.step == training.total
             validating = observer.validate is not None and (ended or training.step % every == 0)
@@ -357,7 +322,7 @@ def train(
 
 
 def _validate(
-    training: Training, observer: Observer, validate: Callable[[Backbone], Score]
+    training: Training[Any], observer: Observer, validate: Callable[[Backbone], Score]
 ) -> None:
     if training.place.ranks > 1:  # batch norms of the first process are those that are kept
         for buffer in training.objective.backbone.buffers():
@@ -386,7 +351,7 @@ def _profiled(path: Path | None) -> Iterator[Callable[[], None]]:
         yield profiler.step
 
 
-def _check_finite(loss: float, training: Training) -> None:
+def _check_finite(loss: float, training: Training[Any]) -> None:
     if not torch.isfinite(torch.tensor(loss)):
         raise InputError(
             f"the loss is not finite at step {training.step}.",

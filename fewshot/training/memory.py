@@ -1,9 +1,15 @@
 """How much memory a training needs, estimated before a GPU is asked."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
+from episodes.faults import InputError
+from fewshot.backbones import build_backbone
+from fewshot.training.lessons import Lessons
 from fewshot.training.objective import Objective
+from fewshot.training.recipe import Recipe
 
 PROBE = 4
 """Images whose activations are counted."""
@@ -61,3 +67,26 @@ def largest_batch(available: float, fixed: float, per_image: float) -> int:
     """
     fits = max(0, int((available * ROOM - fixed) / per_image))
     return fits // 8 * 8 if fits >= 8 else fits
+
+
+def too_large(
+    objective: Objective, lessons: Lessons[Any], recipe: Recipe, asked: int, *, half: bool
+) -> InputError:
+    """What to say when so many images at once do not fit into the memory of the GPU.
+
+    Args:
+        objective, lessons, recipe: of the training.
+        asked: images of one part of the lesson.
+        half: whether the network computes with 16 bits.
+    """
+    probe = build_backbone(objective.backbone.name, 2, 0)
+    per_image = activation_bytes(probe, lessons.image_size, half=half)
+    fixed = fixed_bytes(objective, recipe.optimizer, averaged=recipe.ema > 0)
+    available = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
+    fits = largest_batch(available, fixed, per_image)
+    return InputError(
+        f"{asked} images at once do not fit into the memory of the GPU; about {fits} would, by "
+        "estimate.",
+        f"training of {objective.backbone.name}",
+        lessons.remedy,
+    )

@@ -43,25 +43,25 @@ class Meter:
 
     Args:
         device: where the steps are computed.
-        batch_size: images per step, over all processes.
     """
 
-    def __init__(self, device: torch.device, batch_size: int) -> None:
-        self.device, self.batch_size = device, batch_size
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
         self.restart()
 
     def restart(self) -> None:
         """Begin again: what was done since the last step is no part of a step."""
         self._began = self._left = time.perf_counter()
-        self._waited, self._steps = 0.0, 0
+        self._waited, self._steps, self._images = 0.0, 0, 0
 
     def read(self) -> None:
-        """The batch of the next step is here."""
+        """The lesson of the next step is here."""
         self._waited += time.perf_counter() - self._left
 
-    def stepped(self) -> None:
-        """The step is taken."""
+    def stepped(self, images: int) -> None:
+        """The step is taken, on so many images over all processes."""
         self._steps += 1
+        self._images += images
         self._left = time.perf_counter()
 
     def report(self, step: int, total: int, loss: float, rate: float) -> Report:
@@ -77,7 +77,7 @@ class Meter:
             rate=rate,
             step_seconds=seconds / steps,
             data_seconds=waited / steps,
-            images_per_second=self._steps * self.batch_size / seconds if seconds else 0.0,
+            images_per_second=self._images / seconds if seconds else 0.0,
             gpu_utilisation=_utilisation(self.device) if on_gpu else None,
             gpu_memory=torch.cuda.max_memory_allocated(self.device) if on_gpu else None,
         )

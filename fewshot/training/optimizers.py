@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from fewshot.checkpoint import under
 from fewshot.training.recipe import Recipe
 
 MOMENTUM = 0.9
@@ -60,8 +61,3 @@ def load_optimizer(
 def _like(value: Tensor, parameter: Tensor) -> Tensor:
     """In the layout and on the device of its parameter."""
     return torch.empty_like(parameter, requires_grad=False).copy_(value)
-
-
-def under(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The entries whose names begin so, without that beginning."""
-    return {name.removeprefix(prefix): t for name, t in state.items() if name.startswith(prefix)}

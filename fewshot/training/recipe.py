@@ -10,7 +10,7 @@ from episodes.faults import InputError, unknown_name
 CHOICES: dict[str, tuple[str, ...]] = {
     "optimizer": ("sgd", "nesterov", "adam", "adamw"),
     "decay": ("all", "weights"),
-    "schedule": ("cosine", "restarts", "constant"),
+    "schedule": ("cosine", "restarts", "staircase", "constant"),
     "mix": ("none", "mixup", "cutmix", "both"),
     "classifier": ("linear", "cosine"),
     "precision": ("auto", "float32", "bfloat16", "float16"),
@@ -33,6 +33,8 @@ class Recipe:
     """Steps of the optimiser; 0 counts in --epochs."""
     batch_size: int = 256
     """Images per step, over all processes; what is left of a pass is dropped."""
+    episodes_per_step: int = 1
+    """Episodes per step, over all processes, of methods that learn from episodes."""
     shares: tuple[int, ...] = ()
     """With several sources: what part of the batch each gets, e.g. 7 1 1 1 1 1 1 1; equal parts
     when not given."""
@@ -41,9 +43,12 @@ class Recipe:
     learning_rate: float = 0.1
     """The highest."""
     schedule: str = "cosine"
-    """cosine falls to zero once, restarts every --period steps, constant stays."""
+    """cosine falls to zero once, restarts every --period steps, staircase is multiplied by --factor
+    every --period steps, constant stays."""
     period: int = 0
-    """Steps of one fall, where the schedule is restarts."""
+    """Steps of one fall, where the schedule is restarts or staircase."""
+    factor: float = 0.5
+    """What the rate is multiplied by at every fall, where the schedule is staircase."""
     warmup: float = 0.05
     """Share of the steps over which the learning rate rises first in a line; 0 to below 1."""
     weight_decay: float = 1e-4
@@ -108,7 +113,7 @@ class Recipe:
         for name, known in CHOICES.items():
             if getattr(self, name) not in known:
                 raise unknown_name(name.replace("_", " "), getattr(self, name), known)
-        for name in ("batch_size", "learning_rate", "accumulate"):
+        for name in ("batch_size", "episodes_per_step", "learning_rate", "accumulate", "factor"):
             if not getattr(self, name) > 0:
                 raise _wrong(name, getattr(self, name), "above 0")
         for name in ("weight_decay", "clip", "steps", "validate_every", "validation_episodes"):
@@ -123,8 +128,8 @@ class Recipe:
             raise _wrong("epochs", self.epochs, "above 0")
         if self.batch_size // self.accumulate < 2:
             raise InputError("--batch-size leaves 1 image at a time: batch norm needs 2.")
-        if self.schedule == "restarts" and self.period < 1:
-            raise InputError("the schedule restarts needs a --period above 0.")
+        if self.schedule in ("restarts", "staircase") and self.period < 1:
+            raise InputError(f"the schedule {self.schedule} needs a --period above 0.")
         if any(share < 1 for share in self.shares):
             raise _wrong("shares", self.shares, "above 0")
         if self.select == "few_shot" and not self.validation_episodes:
@@ -147,6 +152,8 @@ class Recipe:
             return highest * (step + 1) / (rising + 1)
         if self.schedule == "constant":
             return highest
+        if self.schedule == "staircase":
+            return highest * self.factor ** ((step - math.ceil(rising)) // self.period)
         if self.schedule == "restarts":
             falling = (step - math.ceil(rising)) % self.period / self.period
         else:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self, TypeVar
 
 import tyro
 
@@ -12,6 +12,8 @@ from episodes.protocol import SOURCES, find_protocol
 from fewshot.backbone_name import BackboneName
 from fewshot.experiment import read_config, short_hash
 from fewshot.training.recipe import Recipe
+
+Flags = TypeVar("Flags")
 
 METHODS = ("supervised", "multi_domain", "distillation", "self_distillation", "film")
 
@@ -74,6 +76,9 @@ class Settings:
     tensorboard: bool = False
     """Write a log for TensorBoard beside the JSON lines."""
 
+    methods: ClassVar[tuple[str, ...]] = METHODS
+    """What the method may be."""
+
     @property
     def name(self) -> str:
         """Of the files of this training."""
@@ -90,14 +95,14 @@ class Settings:
         """Whether the method trains one network per source."""
         return self.method in ("supervised", "self_distillation", "film")
 
-    def check(self) -> "Settings":
+    def check(self) -> Self:
         """These settings, if a training could obey them.
 
         Raises:
             InputError: a setting is wrong.
         """
-        if self.method not in METHODS:
-            raise unknown_name("method", self.method, METHODS)
+        if self.method not in self.methods:
+            raise unknown_name("method", self.method, self.methods)
         backbone = str(BackboneName.parse(self.backbone))
         if self.device not in ("auto", "cpu", "cuda"):
             raise unknown_name("device", self.device, ("auto", "cpu", "cuda"))
@@ -153,16 +158,16 @@ def parse_settings(arguments: list[str], prog: str) -> tuple[Settings, ...]:
     """
     typed: Settings = tyro.cli(Settings, prog=prog, args=arguments)
     if typed.config is None or not typed.config.is_dir():
-        together = _layered(typed.config, arguments, prog)
-        sources = _spelled_out(together)
+        together = layered(Settings(), typed.config, arguments, prog)
+        sources = spell_out(together.train_sources, together.protocol)
         if not together.single:
             return (replace(together, train_sources=sources).check(),)
         trainings = [replace(together, train_sources=(source,)) for source in sources]
     else:
-        sources = _spelled_out(typed)
+        sources = spell_out(typed.train_sources, typed.protocol)
         trainings = [
             replace(
-                _layered(typed.config / f"{source}.yaml", arguments, prog),
+                layered(Settings(), typed.config / f"{source}.yaml", arguments, prog),
                 train_sources=(source,),
             )
             for source in sources
@@ -185,25 +190,35 @@ def default_folder(trainings: Sequence[Settings]) -> Path:
     )
 
 
-def _spelled_out(settings: Settings) -> tuple[str, ...]:
-    if settings.train_sources == ("all",):
-        return find_protocol(settings.protocol).train_sources
-    if not settings.train_sources:
+def spell_out(sources: tuple[str, ...], protocol: str) -> tuple[str, ...]:
+    """Sources to train on, `all` spelled out as those of the protocol.
+
+    Raises:
+        InputError: there is none, or one twice.
+    """
+    if sources == ("all",):
+        return find_protocol(protocol).train_sources
+    if not sources:
         raise InputError("--train-sources is empty.", remedy="Name at least one.")
-    if len(set(settings.train_sources)) < len(settings.train_sources):
+    if len(set(sources)) < len(sources):
         raise InputError("--train-sources names one twice.")
-    return settings.train_sources
+    return sources
 
 
-def _layered(path: Path | None, arguments: list[str], prog: str) -> Settings:
-    """Flags over a configuration file over the defaults."""
-    settings = Settings()
+def layered(defaults: Flags, path: Path | None, arguments: list[str], prog: str) -> Flags:
+    """Flags over a configuration file over defaults; all have a recipe among them.
+
+    Raises:
+        InputError: the file is wrong.
+        SystemExit: a flag is wrong (status 2, explained on the terminal) or help was asked for.
+    """
+    kind, settings = type(defaults), defaults
     if path is not None:
-        known = {one.name for kind in (Settings, Recipe) for one in fields(kind)}
+        known = {one.name for one in (*fields(kind), *fields(Recipe))}  # type: ignore[arg-type]
         flags = read_config(path, known - {"config", "recipe"})
         try:
-            settings = tyro.cli(Settings, prog=str(path), args=flags, default=settings)
+            settings = tyro.cli(kind, prog=str(path), args=flags, default=settings)
         except SystemExit:
             raise InputError("has a value of the wrong type, as said above.", path) from None
-    settings = tyro.cli(Settings, prog=prog, args=arguments, default=settings)
+    settings = tyro.cli(kind, prog=prog, args=arguments, default=settings)
     return settings

@@ -7,15 +7,16 @@ from torchvision.ops import StochasticDepth
 from episodes.augmentation import find_augmentation
 from episodes.faults import InputError
 from episodes.loader import LabelledImages
-from episodes.streams import JointStream, LabelledStream
+from episodes.streams import JointStream, LabelledBatch, LabelledStream
 from fewshot.backbones import Backbone, build_backbone
 from fewshot.training.classifier import make_cosine
+from fewshot.training.lessons import LabelledLessons
 from fewshot.training.loop import Training
-from fewshot.training.objective import Objective
+from fewshot.training.objective import CrossEntropy
 from fewshot.training.processes import Place
 from fewshot.training.recipe import Recipe
 
-MakeObjective = Callable[[Backbone, Sequence[int], float], Objective]
+MakeObjective = Callable[[Backbone, Sequence[int], float], CrossEntropy]
 """Backbone, number of classes of each source, label smoothing → what is minimised."""
 
 
@@ -24,9 +25,9 @@ def prepare(
     images: Sequence[LabelledImages],
     recipe: Recipe,
     place: Place,
-    make_objective: MakeObjective = Objective,
+    make_objective: MakeObjective = CrossEntropy,
     begin_with: Callable[[Backbone], str] = lambda backbone: "",
-) -> Training:
+) -> Training[LabelledBatch]:
     """A training at its beginning.
 
     Args:
@@ -45,7 +46,7 @@ def prepare(
     recipe.check()
     if recipe.mix != "none" and len(images) > 1:
         raise InputError("images of several sources are not mixed.", "--mix", "Use --mix none.")
-    stream = open_stream(images, recipe, place)
+    lessons = open_lessons(images, recipe, place)
     classes = [len(one.class_names) for one in images]
     backbone = build_backbone(name, sum(classes), recipe.seed)
     begun_with = begin_with(backbone)
@@ -55,10 +56,10 @@ def prepare(
         _set_stochastic_depth(backbone, recipe.stochastic_depth)
     objective = make_objective(backbone, classes, recipe.label_smoothing)
     objective.begun_with = begun_with
-    return Training(objective, stream, recipe, place)
+    return Training(objective, lessons, recipe, place)
 
 
-def open_stream(images: Sequence[LabelledImages], recipe: Recipe, place: Place) -> JointStream:
+def open_lessons(images: Sequence[LabelledImages], recipe: Recipe, place: Place) -> LabelledLessons:
     """The batches of one process: its part of each source's part."""
     streams = []
     for one, part in zip(images, recipe.parts(len(images)), strict=True):
@@ -76,7 +77,7 @@ def open_stream(images: Sequence[LabelledImages], recipe: Recipe, place: Place) 
         streams.append(
             LabelledStream(one, part // place.ranks, recipe.seed, "drop", place.shard, augmentation)
         )
-    return JointStream(streams)
+    return LabelledLessons(JointStream(streams), recipe)
 
 
 def _set_stochastic_depth(backbone: Backbone, last: float) -> None:

@@ -9,7 +9,7 @@ from episodes.loader import LabelledImages, load_batches
 from episodes.reader import EpisodeReader
 from fewshot.backbones import Backbone
 from fewshot.evaluation import Evaluation, line_up
-from fewshot.heads import build_head
+from fewshot.heads import Head
 from fewshot.results.aggregate import mean_and_interval
 from fewshot.training.loop import Score
 from fewshot.training.processes import Place
@@ -24,7 +24,8 @@ class Validation:
     Args:
         episodes: readers of the valid classes of some sources.
         held_out: images of the train classes that are not trained on, of each source.
-        recipe: how many episodes, by which head, and what decides.
+        recipe: how many episodes, and what decides.
+        head: what classifies the episodes.
         place: where this process computes.
         workers: processes that read ahead.
     """
@@ -34,12 +35,12 @@ class Validation:
         episodes: Sequence[EpisodeReader],
         held_out: Sequence[LabelledImages],
         recipe: Recipe,
+        head: Head,
         place: Place,
         workers: int = 0,
     ) -> None:
         self.episodes, self.held_out, self.recipe = episodes, held_out, recipe
-        self.place, self.workers = place, workers
-        self.head = build_head(recipe.validation_head)
+        self.head, self.place, self.workers = head, place, workers
 
     def __call__(self, backbone: Backbone) -> Score:
         """The mean over sources of what decides, and everything that was measured.

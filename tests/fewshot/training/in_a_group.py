@@ -13,11 +13,11 @@ from episodes.loader import LabelledImages  # noqa: E402
 from fewshot.backbones import build_backbone  # noqa: E402
 from fewshot.checkpoint import save_tensors  # noqa: E402
 from fewshot.training.loop import Training, train  # noqa: E402
-from fewshot.training.objective import Objective  # noqa: E402
+from fewshot.training.objective import CrossEntropy  # noqa: E402
 from fewshot.training.processes import joined  # noqa: E402
 from fewshot.training.recipe import Recipe  # noqa: E402
 from fewshot.training.snapshots import Snapshots  # noqa: E402
-from fewshot.training.supervised import open_stream  # noqa: E402
+from fewshot.training.supervised import open_lessons  # noqa: E402
 
 RECIPE = Recipe(steps=4, batch_size=16, learning_rate=0.02, augment="crop", ema=0.9, clip=1.0)
 
@@ -37,8 +37,8 @@ def main(path, miniature, accumulate):
         sizes = [len(one.class_names) for one in images]
         backbone = build_backbone("resnet18", sum(sizes), seed=1)
         group_norms(backbone.network)
-        objective = Objective(backbone, sizes)
-        training = Training(objective, open_stream(images, recipe, place), recipe, place)
+        objective = CrossEntropy(backbone, sizes)
+        training = Training(objective, open_lessons(images, recipe, place), recipe, place)
         trained = train(training, Snapshots(path.with_suffix(".state")))
         if place.first:
             save_tensors(path, trained.network.state_dict(), {})

@@ -14,7 +14,7 @@ from fewshot.training.distillation import (
     rbf_cka,
     softened_kl,
 )
-from fewshot.training.objective import Objective
+from fewshot.training.objective import CrossEntropy
 
 SIZES, CLASSES = (4, 6), (3, 5)
 
@@ -57,7 +57,7 @@ def cka_by_hand(x, y):
 def test_several_sources_are_cross_entropies_over_their_own_classes(batch):
     images, labels = batch
     backbone = student()
-    objective = Objective(backbone, CLASSES)
+    objective = CrossEntropy(backbone, CLASSES)
     scores = backbone(images)
     expected = functional.cross_entropy(scores[:4, :3], labels[:4]) + functional.cross_entropy(
         scores[4:, 3:], labels[4:]
@@ -107,7 +107,7 @@ def test_distillation_is_url_s_sum_and_teachers_fade(batch, teaching):
     images, labels = batch
     backbone = student()
     objective = Distillation(backbone, CLASSES, 0.0, teaching, (4.0, 1.0), (100, 50))
-    plain = Objective(backbone, CLASSES)(images, labels, SIZES)
+    plain = CrossEntropy(backbone, CLASSES)(images, labels, SIZES)
     features, scores = features_and_scores(backbone, images)
     terms = []
     for k, (rows, own) in enumerate(((slice(0, 4), slice(0, 3)), (slice(4, 10), slice(3, 8)))):

@@ -14,7 +14,7 @@ from fewshot.training.averaging import average
 from fewshot.training.classifier import CosineClassifier, find_classifier, make_linear
 from fewshot.training.loop import train
 from fewshot.training.memory import activation_bytes, largest_batch
-from fewshot.training.objective import Objective
+from fewshot.training.objective import CrossEntropy
 from fewshot.training.optimizers import build_optimizer
 from fewshot.training.processes import Place
 from fewshot.training.recipe import Recipe
@@ -136,7 +136,7 @@ def test_images_of_several_sources_are_not_mixed(miniature, images):
 def test_out_of_gpu_memory_says_what_would_fit(images, monkeypatch):
     training = prepare("resnet18", [images], RECIPE, CPU)
 
-    def exhausted(batches):
+    def exhausted(lesson, part):
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
     class Properties:
@@ -144,6 +144,7 @@ def test_out_of_gpu_memory_says_what_would_fit(images, monkeypatch):
 
     monkeypatch.setattr(training, "_loss", exhausted)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: Properties)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     parameters = sum(one.numel() for one in training.objective.parameters())
     per_image = activation_bytes(build_backbone("resnet18", 14, 0), 24)
     fits = int((0.9 * 400e6 - 12 * parameters) / per_image) // 8 * 8  # weights, gradient, momentum
@@ -159,7 +160,7 @@ def test_a_compiled_network_takes_the_same_steps(images, tmp_path, monkeypatch):
         used.append(objective)
         torch.nn.Module.compile(objective, backend="eager")
 
-    monkeypatch.setattr(Objective, "compile", compile)
+    monkeypatch.setattr(CrossEntropy, "compile", compile)
     plain, compiled = (
         hash_of(
             prepare("resnet18", [images], replace(RECIPE, steps=2, compile=wanted), CPU),

@@ -1,0 +1,58 @@
+"""The benchmark's reference methods: the table, and heads by their text.
+
+`METHODS` learn from episodes; a file each, `learner.py` is their contract. `SUPERVISED` train a
+network as a classifier, and evaluate heads of `fewshot.heads` on it.
+"""
+
+from typing import Any
+
+from baselines.matchingnet import Matchingnet
+from baselines.method import PREFIX, Method
+from baselines.protonet import Protonet
+from baselines.relationnet import Relationnet
+from episodes.faults import InputError, unknown_name
+from fewshot.heads import Head
+from fewshot.heads import build_head as build_plain_head
+from fewshot.heads.settings import apply_settings, split_settings
+
+METHODS: dict[str, type[Method]] = {
+    kind.name.removeprefix(PREFIX): kind for kind in (Protonet, Matchingnet, Relationnet)
+}
+"""Methods that learn from episodes, by name."""
+SUPERVISED: dict[str, tuple[str, ...]] = {
+    "baseline": ("knn",),
+    "finetune": ("finetune:layers=all,steps=200,normalise=false", "finetune_cosine"),
+}
+"""Methods that train a classifier, and the heads that they evaluate."""
+
+
+def build_method(text: str) -> Method:
+    """A method from its text, `name` or `name:key=value,key=value`.
+
+    Raises:
+        InputError: an unknown name, setting or choice, or a value of the wrong type.
+    """
+    name, _, written = text.partition(":")
+    if name not in METHODS:
+        raise unknown_name("method", name, [*METHODS, *SUPERVISED])
+    return _apply(METHODS[name], written, text)
+
+
+def build_head(text: str, **settings: Any) -> Head:
+    """A head from its text, as `fewshot.heads.build_head`, and also those that were trained here.
+
+    Raises:
+        InputError: as for `fewshot.heads.build_head`.
+    """
+    name, _, written = text.partition(":")
+    known = {kind.name: kind for kind in METHODS.values()}
+    if name not in known:
+        return build_plain_head(text, **settings)
+    return _apply(known[name], written, text, **settings)
+
+
+def _apply(kind: type[Method], written: str, text: str, **settings: Any) -> Method:
+    made = apply_settings(kind, {**split_settings(written, text), **settings})
+    if not isinstance(made, Method):
+        raise InputError("is no method that learns from episodes.", text)
+    return made

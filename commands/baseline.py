@@ -1,0 +1,113 @@
+"""`baseline`: a reference method of the benchmark, trained and evaluated."""
+
+import os
+import sys
+from dataclasses import replace
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from baselines.settings import Baseline, parse_baseline
+from commands.evaluate import print_outcome, show_progress
+from commands.train import print_forecast
+from episodes.faults import InputError
+
+if TYPE_CHECKING:
+    from fewshot.listener import Listener
+    from fewshot.training.job import Job
+    from fewshot.training.processes import Place
+
+Command = Baseline
+
+
+def default_config(baseline: Baseline) -> Path | None:
+    """The published settings of a method; on the miniature, small ones."""
+    name = "miniature"
+    if baseline.records is not None:
+        alone = baseline.train_sources == ("ilsvrc_2012",)
+        begun = "" if baseline.init or baseline.method in ("baseline", "finetune") else "_scratch"
+        name = f"{baseline.method}_{'imagenet' if alone else 'all'}{begun}"
+    with as_file(files("configs") / "baselines" / f"{name}.yaml") as path:
+        return path if path.exists() else None
+
+
+def parse(arguments: list[str], prog: str) -> Baseline:
+    """The baseline that flags and configuration file describe.
+
+    Raises:
+        InputError: a setting is wrong.
+    """
+    try:
+        return parse_baseline(arguments, default_config, prog)
+    except InputError:
+        if int(os.environ.get("RANK", "0")):
+            sys.exit(2)  # the first process says it
+        raise
+
+
+def run(command: Baseline, console: Console) -> int:
+    """Train, or go on; then the first process evaluates, and prints the table."""
+    from fewshot.training.processes import joined
+
+    place: Place | None = None
+    command = replace(command, output=command.output or command.default_folder())
+    try:
+        with joined(command.device) as place:
+            checkpoint = _train(command, place, console)
+    except InputError:
+        if place is None or place.speaks():
+            raise
+        return 2
+    if checkpoint is None or not place.first:
+        return 0
+    return _evaluate(command, checkpoint, console)
+
+
+def _train(command: Baseline, place: "Place", console: Console) -> Path | None:
+    from fewshot.training.dry_run import forecast
+
+    assert command.output is not None
+    with show_progress(Console(stderr=True, quiet=not place.first)) as listener:
+        job = open_job(command, place, listener)
+        if not command.dry_run:
+            return job.carry_out(command.output)
+        told = forecast(job)
+        if place.first:
+            print_forecast(told, place, console)
+    return None
+
+
+def open_job(command: Baseline, place: "Place", listener: "Listener") -> "Job":
+    """The training of a method: on episodes, or as a classifier.
+
+    Raises:
+        InputError: a setting or a file is wrong.
+    """
+    from baselines.table import SUPERVISED, build_method
+    from baselines.training import EpisodicJob, EpisodicSettings
+    from fewshot.training.job import Job
+    from fewshot.training.settings import Settings
+
+    if command.method in SUPERVISED:
+        if command.settings:
+            what = "has no settings: its heads have."
+            raise InputError(what, command.method, "Evaluate them with --heads instead.")
+        several = len(command.train_sources) > 1
+        kind = "multi_domain" if several else "supervised"
+        return Job(command.training(Settings, kind), place, listener)
+    method = build_method(command.text)
+    settings = command.training(EpisodicSettings, method.method)
+    return EpisodicJob(settings, method, place, listener)
+
+
+def _evaluate(command: Baseline, checkpoint: Path, console: Console) -> int:
+    from baselines.table import SUPERVISED, build_head, build_method
+    from fewshot.run import carry_out
+
+    heads = SUPERVISED.get(command.method) or (str(build_method(command.text)),)
+    with show_progress(Console(stderr=True)) as listener:
+        outcome = carry_out(command.experiment(checkpoint, heads).check(), listener, build_head)
+    print_outcome(outcome, console)
+    return 0

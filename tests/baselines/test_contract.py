@@ -1,0 +1,24 @@
+"""Every method of the table under one suite."""
+
+import pytest
+
+from baselines.table import METHODS, build_method
+from episodes.faults import InputError
+from tests.baselines import contract
+
+CASES = [*METHODS, "protonet:batch_norm=transductive", "protonet:batch_norm=running"]
+
+
+@pytest.mark.parametrize("check", contract.CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("text", CASES)
+def test_method_keeps_the_contract(text, check, tmp_path):
+    check(build_method(text), tmp_path)
+
+
+def test_unknown_names():
+    with pytest.raises(InputError, match="Did you mean 'protonet'"):
+        build_method("protonets")
+    with pytest.raises(InputError, match="unknown setting"):
+        build_method("protonet:temperature=2")
+    with pytest.raises(InputError, match="Did you mean 'support'"):
+        build_method("protonet:batch_norm=suport")
