@@ -36,6 +36,7 @@ COMMANDS: dict[str, str] = {
     "results": "list, show, repeat, export, import and merge stored runs",
     "imagenet-c": "measure what common corruptions do to a backbone's classifier",
     "train-urt": "train the attention that the head urt needs",
+    "compare-sampler": "compare the archived meta_dataset package's sampler with ours",
     "pack": "decode the images of whole splits once, to read them from memory",
 }
 """Command → what it does. Its file in `commands/` has its name, with _ for -."""

@@ -10,6 +10,7 @@ from episodes.spec import load_spec
 
 if TYPE_CHECKING:
     from episodes.reader import Episode, EpisodeReader, ImageReader, PlannedReader
+    from episodes.tf_data import tf_dataset
 
 __all__ = [
     "PROTOCOLS",
@@ -25,6 +26,7 @@ __all__ = [
     "Split",
     "hash_plans",
     "load_spec",
+    "tf_dataset",
 ]
 
 
@@ -34,4 +36,8 @@ def __getattr__(name: str) -> Any:
         from episodes import reader
 
         return getattr(reader, name)
+    if name == "tf_dataset":
+        from episodes import tf_data
+
+        return tf_data.tf_dataset
     raise AttributeError(f"module 'episodes' has no attribute '{name}'")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from episodes.faults import InputError, unknown_name
-from episodes.images import IMAGE_RULES, Pixels, to_unit_range
+from episodes.images import IMAGE_RULES, Floats, Pixels, to_unit_range
 from episodes.packs import Pack, find_pack, pack_folder
 from episodes.pixels import DecodedImages
 from episodes.plan import EpisodePlan, Integers
@@ -110,10 +110,20 @@ class ImageReader:
         """
         import torch
 
+        return torch.from_numpy(self.read_array(class_ids, images, torch.get_num_threads()))
+
+    def read_array(self, class_ids: Integers, images: Integers, threads: int) -> Floats:
+        """The same as an array, without PyTorch.
+
+        Args:
+            class_ids, images: as for `read`.
+            threads: that read and decode. The pixels are the same.
+
+        Returns, Raises: as `read`.
+        """
         if self.pack is not None:
-            return torch.from_numpy(to_unit_range(self.pack.read(class_ids, images)))
-        kept = self._decoded.read(class_ids, images, torch.get_num_threads())
-        return torch.from_numpy(to_unit_range(kept))
+            return to_unit_range(self.pack.read(class_ids, images))
+        return to_unit_range(self._decoded.read(class_ids, images, threads))
 
     def decode(self, class_ids: Integers, images: Integers) -> Iterator[tuple[int, Pixels]]:
         """Images as they are stored, one at a time, not resized; from records, never from packs.

@@ -7,12 +7,16 @@ this package imports no PyTorch, using one of them does.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from episodes.import_order import check_import_order
+
 if TYPE_CHECKING:
     from fewshot.antialiasing import antialias
     from fewshot.heads.score import score
 
 __all__ = ["antialias", "score"]
 HOMES = {"antialias": "fewshot.antialiasing", "score": "fewshot.heads.score"}
+
+check_import_order()
 
 
 def __getattr__(name: str) -> Any:
