@@ -98,14 +98,14 @@ def test_several_sources_and_loaders(reader, miniature):
 def test_its_data_sets_have_no_other_methods(reader, learn2learn):
     """What a script may call on a `TaskDataset`; the rest of its names are how it is made."""
     images = TensorDataset(torch.zeros(2, 1), torch.arange(2))
-    known = learn2learn.data.TaskDataset(images, num_tasks=3)
+    known = learn2learn.data.Taskset(images, num_tasks=3)
     making = {"dataset", "task_transforms", "task_collate", "sampled_descriptions"}
     making |= {"get_task", "sample_task_description"}
     names = {name for name in dir(known) if not name.startswith("_")} - making
     ours = EpisodeTasks(reader, num_tasks=3)
     assert {"sample", "num_tasks"} <= names <= set(dir(ours))
     assert len(known) == len(ours) and known.num_tasks == ours.num_tasks
-    assert len(learn2learn.data.TaskDataset(images)) == len(EpisodeTasks(reader))
+    assert len(learn2learn.data.Taskset(images)) == len(EpisodeTasks(reader))
 
 
 @needs_learn2learn
