@@ -54,9 +54,9 @@ def run(command: Command, console: Console) -> int:
     from fewshot.devices import choose_device, choose_workers
     from fewshot.experiment import Experiment
     from fewshot.heads.urt import UrtRecipe, save_attention
-    from fewshot.run import choose_shelf
     from fewshot.sources import find_records, open_sources
     from fewshot.urt_training import train_urt
+    from fewshot.work.bench import choose_shelf
 
     if len(command.checkpoints) < 2:
         raise InputError("attention needs two backbones or more.", "--checkpoints")

@@ -16,12 +16,18 @@ Result = TypeVar("Result")
 
 
 INTERRUPTION = {signal.SIGINT}
+"""What processes that are being started must not be woken by."""
 
 
 def _leave_at_once() -> None:
     """Without a traceback: the caller tells of the interruption. Also when the caller is killed."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPTION)
+    leave_with_the_caller()
+
+
+def leave_with_the_caller() -> None:
+    """End this process when the one that started it has ended, even if that was killed."""
     Thread(target=_wait_for_the_caller, daemon=True).start()
 
 

@@ -106,10 +106,13 @@ class Evaluation:
         backbones: in evaluation mode, on the device.
         entries: from `line_up`.
         device: where backbones and heads compute.
-        workers: processes that read images ahead; they do not change any number.
+        workers: processes that read images ahead; they move no number.
         shelf: where features are kept; by default only as long as this evaluation.
         max_bytes: memory for the episodes that a head works on at once; moves no number.
         time_limit: seconds that a head of the user's may take for one episode.
+
+    Attributes:
+        timeouts: by label, episodes on which a head exceeded its time.
     """
 
     def __init__(
@@ -135,16 +138,18 @@ class Evaluation:
             shelf=shelf,
         )
         self.max_bytes = _memory(device) if max_bytes is None else max_bytes
-        self._timeouts: Counter[str] = Counter()
+        self.timeouts: Counter[str] = Counter()
+        self._plans: dict[int, EpisodePlan] = {}
 
-    def plans(self, episodes: int) -> list[EpisodePlan]:
-        """The plans of episodes 0, 1, …
+    def plans(self, episodes: int | Sequence[int]) -> list[EpisodePlan]:
+        """The plans of the first so many episodes, or of those of these numbers.
 
         Raises:
             InputError: an episode has a single class, or no query.
         """
-        plans = [self.reader.plan(index) for index in range(episodes)]
-        for plan in plans:
+        indices = range(episodes) if isinstance(episodes, int) else episodes
+        new = {index: self.reader.plan(index) for index in indices if index not in self._plans}
+        for plan in new.values():
             lack = "one class" if plan.way < 2 else "no query image"
             if plan.way < 2 or not len(plan.query_labels):
                 raise InputError(
@@ -152,20 +157,21 @@ class Evaluation:
                     f"source {plan.source}",
                     "Choose another --protocol, or other classes.",
                 )
-        return plans
+        self._plans |= new
+        return [self._plans[index] for index in indices]
 
     def rows(
         self,
-        episodes: int,
+        episodes: int | Sequence[int],
         done: Done = lambda label, plan: False,
         progress: Progress = lambda what, finished, total: None,
     ) -> Iterator[list[EpisodeRow]]:
-        """Accuracies of the entries on episodes 0, 1, …, as each window of them is finished.
+        """Accuracies of the entries on some episodes, as each window of them is finished.
 
         A head that fails on an episode, or takes too long, has a failed row; the others go on.
 
         Args:
-            episodes: how many.
+            episodes: the first so many, or those of these numbers.
             done: tells of an entry's label and a plan whether the row exists already; such
                 rows are not computed again.
             progress: called with "images" or "episodes", how many are finished, of how many.
@@ -178,8 +184,8 @@ class Evaluation:
                 of this project cannot work on what it is given.
         """
         plans = self.plans(episodes)
-        start, size = 0, 1
-        while start < episodes:
+        start, size, finished = 0, 1, 0
+        while start < len(plans):
             window = plans[start : start + size]
             start, size = start + size, min(2 * size, WINDOW)
             todo = {
@@ -193,9 +199,10 @@ class Evaluation:
             found: dict[int, list[EpisodeRow]] = {plan.index: [] for plan in window}
             for entry, missing in todo.items():
                 for plan, trial in self._trials(entry, missing):
-                    found[plan.index].append(_row(entry, plan, trial))
+                    found[plan.index].append(make_row(entry, plan, trial))
             for plan in window:
-                progress("episodes", plan.index + 1, episodes)
+                finished += 1
+                progress("episodes", finished, len(plans))
                 if found[plan.index]:
                     yield found[plan.index]
 
@@ -215,7 +222,7 @@ class Evaluation:
                 yield from zip(chosen, try_together(head, episodes), strict=True)
             return
         for plan in plans:
-            if self._timeouts[entry.label] >= MOST_TIMEOUTS:
+            if self.timeouts[entry.label] >= MOST_TIMEOUTS:
                 trial = Trial(failure=f"not tried after {MOST_TIMEOUTS} that took too long")
             elif head.adapts_backbone:
                 images = self.reader.read(plan)
@@ -231,7 +238,7 @@ class Evaluation:
                 )
             else:
                 trial = try_alone(head, self._episode(entry, plan), self.time_limit)
-            self._timeouts[entry.label] += trial.timed_out
+            self.timeouts[entry.label] += trial.timed_out
             yield plan, trial
 
     def _labels(self, plan: EpisodePlan) -> Tensor:
@@ -269,7 +276,7 @@ def _memory(device: torch.device) -> int:
     return int(GPU_SHARE * torch.cuda.get_device_properties(device).total_memory)
 
 
-def _row(entry: Entry, plan: EpisodePlan, trial: Trial) -> EpisodeRow:
+def make_row(entry: Entry, plan: EpisodePlan, trial: Trial) -> EpisodeRow:
     """What a trial comes to."""
     correct, accuracy, by_class, guesses = 0, None, None, np.empty(0, int)
     if trial.scores is not None:

@@ -16,6 +16,7 @@ import yaml
 from episodes.faults import InputError, unknown_name
 from episodes.protocol import SOURCES, Split, find_protocol
 from fewshot.backbone_name import BackboneName
+from fewshot.shard import Shard
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,17 @@ class Experiment:
     device: str = "auto"
     """auto, cpu or cuda."""
     workers: int | None = None
+    """Processes that evaluate side by side; with --ray, at most so many. Never moves a number."""
+    threads: int | None = None
+    """CPU threads of each process; by default as many as PyTorch takes for a process alone."""
+    read_ahead: int | None = None
     """Processes that read images ahead; by default what suits the device. Never moves a number."""
+    ray: str | None = None
+    """Evaluate on a Ray cluster: auto (the one of this machine), its address, or local."""
+    worker_gpus: float = 1.0
+    """With --ray on GPUs: of each worker; 0.5 lets two share a GPU."""
+    shard: str | None = None
+    """i/n evaluates only the i-th of n parts of the episodes; `results merge` makes them whole."""
     features: str = "cache"
     """Folder where features are kept between runs: cache (in $XDG_CACHE_HOME), none, or a path."""
     feature_dtype: str = "float32"
@@ -103,7 +114,8 @@ class Experiment:
             if self.records is None and name not in SOURCES and "=" not in name:
                 raise unknown_name("source", name, SOURCES)
         names = tuple(str(BackboneName.parse(name)) for name in self.backbone)
-        positive = ("episodes", "image_size", "epochs", "batch_size", "learning_rate")
+        positive = ["episodes", "image_size", "epochs", "batch_size", "learning_rate"]
+        positive += ["worker_gpus"]
         for name in positive:
             if not getattr(self, name) > 0:
                 raise InputError(f"{flag(name)} is {getattr(self, name)}: it must be above 0.")
@@ -115,9 +127,13 @@ class Experiment:
             raise InputError(f"--warmup is {self.warmup}: it must be from 0 to below 1.")
         if self.feature_dtype not in ("float32", "float16"):
             raise unknown_name("feature dtype", self.feature_dtype, ("float32", "float16"))
-        for name in ("seed", "weight_decay", "workers", "max_memory", "time_limit"):
+        if self.threads is not None and self.threads < 1:
+            raise InputError(f"--threads is {self.threads}: it must be above 0.")
+        counts = ("workers", "read_ahead")
+        for name in ("seed", "weight_decay", "max_memory", "time_limit", *counts):
             if (getattr(self, name) or 0) < 0:
                 raise InputError(f"{flag(name)} is {getattr(self, name)}: it must not be negative.")
+        Shard.parse(self.shard)
         for name in ("backbone", "heads", "sources"):
             values = getattr(self, name)
             if not values:
@@ -135,6 +151,10 @@ class Experiment:
         """The sources to evaluate on, `all` spelled out as those that the protocol tests on."""
         every = find_protocol(self.protocol).test_sources
         return every if self.sources == ("all",) else self.sources
+
+    def indices(self) -> range:
+        """Numbers of the episodes of each source that this shard evaluates."""
+        return Shard.parse(self.shard).of(self.episodes)
 
     def backbones_of_checkpoints(self) -> tuple[str, ...]:
         """The name of the backbone of each checkpoint."""

@@ -160,11 +160,9 @@ class FeatureStore:
         different = np.unique(used)
         return Census(len(used), len(different), len(self._absent(different)))
 
-    def missing(self, plans: Sequence[EpisodePlan]) -> tuple[Integers, Integers]:
-        """Class ids and numbers of the images of these plans that have no features yet, sorted."""
-        absent = self._absent(np.unique(self._used(plans)))
-        classes = np.searchsorted(self._starts, absent, side="right") - 1
-        return classes + self._first_class, absent - self._starts[classes]
+    def missing(self, plans: Sequence[EpisodePlan]) -> Integers:
+        """Places in the split of the images of these plans that have no features yet, sorted."""
+        return self._absent(np.unique(self._used(plans)))
 
     def embed(
         self,
@@ -180,8 +178,25 @@ class FeatureStore:
         Raises:
             InputError: an image cannot be read, or the disk is full.
         """
-        class_ids, numbers = self.missing(plans)
-        places, done = self._places(class_ids, numbers), 0
+        self.embed_images(self.missing(plans), progress)
+
+    def embed_images(
+        self,
+        places: Integers,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> None:
+        """Embed those of the images at these places in the split that are still missing.
+
+        Args:
+            places: sorted.
+            progress: called with images done and images to do.
+
+        Raises:
+            InputError: an image cannot be read, or the disk is full.
+        """
+        places, done = self._absent(places), 0
+        classes = np.searchsorted(self._starts, places, side="right") - 1
+        class_ids, numbers = classes + self._first_class, places - self._starts[classes]
         batches = load_batches(self.images, class_ids, numbers, BATCH_SIZE, self.workers)
         for batch in batches:
             rows = places[done : done + len(batch)]

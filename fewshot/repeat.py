@@ -100,7 +100,7 @@ def experiment_of(run: Run) -> Experiment:
         **asked[-1],
         **lists,
         "episodes": max(settings["episodes"] for settings in asked),
-        "config": None,
+        **dict.fromkeys(("config", "shard", "workers")),  # how it was carried out, not what it is
     }
     known = {name: value for name, value in together.items() if value is not None}
     del known["output"]

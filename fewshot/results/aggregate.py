@@ -23,21 +23,23 @@ class Cell:
         ci: half-width of its 95 % interval, a fraction; None when one episode is all there is.
         episodes: number of episodes behind it.
         failed: number of episodes that gave no accuracy and are not in it.
+        missing: number of episodes that were asked for and not evaluated yet.
     """
 
     mean: float
     ci: float | None
     episodes: int
     failed: int = 0
+    missing: int = 0
 
 
 @dataclass(frozen=True)
 class Table:
     """Heads by sources, with ranks.
 
-    A head that misses a source that another head has (or has a single episode of it, or failed
-    in one) is incomplete: its cells are shown, but it has no ranks, and the ranks of the others
-    are as if it were not there. A source of which no head has anything counts for nobody.
+    A head that misses a source that another head has (or episodes of it, or has a single one, or
+    failed in one) is incomplete: its cells are shown, but it has no ranks, and the ranks of the
+    others are as if it were not there. A source of which no head has anything counts for nobody.
 
     Attributes:
         heads: one row each, in the order given.
@@ -120,6 +122,7 @@ def build_table(
     heads: Sequence[str],
     sources: Sequence[str],
     failures: Mapping[tuple[str, str], Sequence[str]] | None = None,
+    asked: Mapping[tuple[str, str], int] | None = None,
 ) -> Table:
     """The table of these accuracies.
 
@@ -128,13 +131,15 @@ def build_table(
         heads: the rows; one without accuracies is an empty row.
         sources: the columns.
         failures: by (head, source), one reason per failed episode; as `RowStore.failures`.
+        asked: by (head, source), how many episodes there should be.
     """
 
     def cell(head: str, source: str) -> Cell | None:
         values = np.asarray(accuracies.get((head, source), ()), dtype=np.float64)
         mean, ci = mean_and_interval(values)
         failed = len((failures or {}).get((head, source), ()))
-        return None if mean is None else Cell(mean, ci, values.size, failed)
+        missing = max(0, (asked or {}).get((head, source), 0) - values.size - failed)
+        return None if mean is None else Cell(mean, ci, values.size, failed, missing)
 
     return rank_table(
         heads, sources, [[cell(head, source) for source in sources] for head in heads]
@@ -191,7 +196,7 @@ def rank_table(
 
 
 def _is_whole(cell: Cell | None) -> bool:
-    return cell is not None and cell.ci is not None and not cell.failed
+    return cell is not None and cell.ci is not None and not cell.failed and not cell.missing
 
 
 def _average(ranks_of_head: Sequence[float | None]) -> float | None:
@@ -202,7 +207,8 @@ def _average(ranks_of_head: Sequence[float | None]) -> float | None:
 def _mean_over_sources(cells: Sequence[Cell | None]) -> Cell | None:
     """Mean of the sources' means; the sources' errors are independent, so variances add."""
     present = [cell for cell in cells if cell is not None]
-    if not present or len(present) < len(cells) or any(cell.failed for cell in present):
+    partial = any(cell.failed or cell.missing for cell in present)
+    if not present or len(present) < len(cells) or partial:
         return None
     mean = math.fsum(cell.mean for cell in present) / len(present)
     widths = [cell.ci for cell in present if cell.ci is not None]

@@ -1,7 +1,7 @@
 """Results as tidy pandas frames: one row per run, per episode, per class of an episode."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from episodes.faults import InputError
+from episodes.protocol import SOURCES
 from fewshot.results.cards import pretraining, training_of
 from fewshot.results.collection import StoredRun, collect_runs
 from fewshot.results.format import run_id
@@ -42,7 +43,8 @@ class Frames:
         runs: one row per run, by id: `path`, `experiment` (equal for runs that differ in their
             seed only), `benchmark`, `protocol`, `split`, `seed`, `image_size`, `image_rule`,
             `backbones`, `pretraining`, `training` (the leaderboard it belongs to), `transductive`
-            (names of heads), `device`, `time`, `commit`, `command`.
+            (names of heads), `asked` (by head and source, the episodes it was asked for),
+            `device`, `time`, `commit`, `command`.
         rows: one row per episode of a head, with packed counts by class; `episodes` and
             `classes` are made from it.
         details: packed guesses and what heads told, where there are some; `guesses` and `told`
@@ -186,11 +188,26 @@ def describe_run(stored: StoredRun) -> dict[str, Any]:
             for label, head in call.get("heads", {}).items()
             if head.get("transductive")
         ),
+        "asked": _asked(stored.run.calls),
         "device": last.get("device"),
         "time": last.get("time"),
         "commit": (last.get("git") or {}).get("commit"),
         "command": last.get("command"),
     }
+
+
+def _asked(calls: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
+    """By head and source, the most episodes that any call asked for."""
+    asked: dict[str, dict[str, int]] = {}
+    for call in calls:
+        experiment = call.get("experiment", {})
+        sources, episodes = experiment.get("sources", ()), experiment.get("episodes", 0)
+        names = SOURCES if "all" in sources else (str(name).partition("=")[0] for name in sources)
+        for source in names:
+            for head in call.get("heads", {}):
+                most = asked.setdefault(head, {})
+                most[source] = max(most.get(source, 0), episodes)
+    return asked
 
 
 def _read_tables(store: RowStore) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -101,7 +101,8 @@ def own_entry(method: Method) -> Entry:
         rows = by_source[source]
         mean, ci = mean_and_interval(rows.dropna())
         failed = int(rows.isna().sum())
-        cell = None if mean is None else Cell(mean, ci, len(rows) - failed, failed)
+        missing = max(0, method.asked.get(source, 0) - len(rows))
+        cell = None if mean is None else Cell(mean, ci, len(rows) - failed, failed, missing)
         cells[COLUMNS.get(source, source)] = cell
     return Entry(
         method=method.name,
@@ -145,7 +146,9 @@ def reasons_against(method: Method, entry: Entry, training: str) -> tuple[str, .
 def reasons_anywhere(entry: Entry) -> tuple[str, ...]:
     """Why a row is ranked with no other, wherever it stands."""
     failed = sum(cell.failed for cell in entry.cells.values() if cell)
+    missing = sum(cell.missing for cell in entry.cells.values() if cell)
     reasons = [f"{failed} episodes failed"] if failed else []
+    reasons += [f"{missing} episodes are not evaluated yet"] if missing else []
     return (*reasons, "transductive") if entry.transductive else tuple(reasons)
 
 

@@ -1,7 +1,7 @@
 """Methods: rows of a table. A method is a head in runs that differ in nothing but their seed."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import pandas as pd
@@ -45,6 +45,7 @@ class Method:
         transductive: whether it looks at all queries of an episode at once.
         runs: ids of the runs, one per seed.
         rows: the rows of `Frames.rows`, of all seeds.
+        asked: by source, how many episodes its runs were asked for, where that is known.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Method:
     transductive: bool
     runs: tuple[str, ...]
     rows: pd.DataFrame
+    asked: Mapping[str, int]
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -91,6 +93,9 @@ def find_methods(frames: Frames) -> list[Method]:
         )
         transductive = {name for names in alike["transductive"] for name in names}
         for head in map(str, rows["head"].unique()):
+            asked: Counter[str] = Counter()
+            for run in alike["asked"]:
+                asked.update(run.get(head, {}))
             methods.append(
                 Method(
                     name=head,
@@ -103,6 +108,7 @@ def find_methods(frames: Frames) -> list[Method]:
                     transductive=head in transductive or head.endswith("(transductive)"),
                     runs=runs,
                     rows=rows[rows["head"] == head],
+                    asked=asked,
                 )
             )
     return _distinct(methods)
@@ -142,11 +148,12 @@ def table_of(methods: Sequence[Method]) -> Table:
             f"{'; '.join(map(str, settings))}.",
             remedy="Name the runs of one of them.",
         )
-    accuracies, failures = {}, {}
+    accuracies, failures, asked = {}, {}, {}
     for method in methods:
         for source, rows in method.rows.groupby("source", observed=True):
             key = (method.name, str(source))
             accuracies[key] = rows["accuracy"].dropna().to_numpy(float)
             failures[key] = rows["status"][rows["accuracy"].isna()].astype(str).tolist()
+            asked[key] = method.asked.get(str(source), 0)
     sources = sort_sources([source for method in methods for source in method.sources])
-    return build_table(accuracies, [method.name for method in methods], sources, failures)
+    return build_table(accuracies, [method.name for method in methods], sources, failures, asked)

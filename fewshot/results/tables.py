@@ -190,9 +190,26 @@ def table_notes(table: Table, mark: str = "Bold") -> list[str]:
         ]
         if failed:
             notes.append(f"{head} failed in episodes: {', '.join(failed)}; no mean, not ranked.")
+    notes += [f"Incomplete, no mean, not ranked: {text}." for text in unfinished(table)]
     if any(cell.ci is None for cell in present):
         notes.append("A single episode has no interval; a head that has one is not ranked.")
     return notes
+
+
+def unfinished(table: Table) -> list[str]:
+    """Which heads have only some of the episodes that were asked for, and where."""
+    heads: dict[str, list[str]] = {}
+    for head, row in zip(table.heads, table.cells, strict=True):
+        places: dict[str, list[str]] = {}
+        for source, cell in zip(table.sources, row, strict=True):
+            if cell is not None and cell.missing:
+                there = cell.episodes + cell.failed
+                count = f"{there} of {there + cell.missing} episodes"
+                places.setdefault(count, []).append(_short(source))
+        if places:
+            text = "; ".join(f"{count} of {', '.join(names)}" for count, names in places.items())
+            heads.setdefault(text, []).append(head)
+    return [f"{', '.join(names)} ({text})" for text, names in heads.items()]
 
 
 def _by_head(table: Table, decimals: int, between: str, gap: int, star: str) -> RichTable:
