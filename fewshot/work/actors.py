@@ -1,6 +1,9 @@
 """A crew of Ray actors on the machines of a cluster."""
 
+import logging
 import os
+import re
+import socket
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -15,6 +18,7 @@ from fewshot.work.processes import BAD_STARTS, portable
 INSTALL = "pip install 'run-meta-dataset[cluster]'"
 LOOK_AGAIN = 2.0
 """Seconds after which the driver sees whether the cluster has grown."""
+CONNECT_SECONDS = 10.0
 FEWEST = 8
 """Workers for whom work is divided, at least: a cluster may grow."""
 
@@ -36,8 +40,9 @@ def connect(address: str) -> Any:
         raise InputError("Ray is not installed.", "--ray", f"Run: {INSTALL}") from error
     if not ray.is_initialized():
         try:
-            ray.init(address=address, log_to_driver=False, logging_level="error")
-        except (ConnectionError, ValueError, RuntimeError) as error:
+            knock(address)
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        except (OSError, ValueError, RuntimeError) as error:
             first = str(error).strip().split("\n")[0].rstrip(".")
             remedy = "Start one with `ray start --head`, or give --ray local."
             raise InputError(
@@ -46,9 +51,16 @@ def connect(address: str) -> Any:
     return ray
 
 
+def knock(address: str) -> None:
+    """Raise OSError if nothing answers at host:port, for which Ray itself waits five minutes."""
+    found = re.fullmatch(r"(?:ray://)?(.+):([0-9]{1,5})", address)
+    if found:
+        socket.create_connection((found[1], int(found[2])), CONNECT_SECONDS).close()
+
+
 def has_gpus(address: str) -> bool:
     """Whether a cluster has GPUs."""
-    return connect(address).cluster_resources().get("GPU", 0) > 0
+    return bool(connect(address).cluster_resources().get("GPU", 0))
 
 
 class Worker:

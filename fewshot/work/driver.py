@@ -48,14 +48,14 @@ def evaluate(
             evaluation = bench.evaluation(source)
             stored = {label: store.done(run, label, source) for label in bench.entries}
             plans = evaluation.plans(indices)
-            for plan in plans:
-                if any(rows.get(plan.index, plan.hash) != plan.hash for rows in stored.values()):
+            tallies[source] = tally = Tally(source, plans, stored, listener)
+            for index, found in tally.hashes.items():
+                if any(rows.get(index, found) != found for rows in stored.values()):
                     raise InputError(
-                        f"episode {plan.index} of {source} was stored with other images.",
+                        f"episode {index} of {source} was stored with other images.",
                         store.path,
                         "The records have changed: choose another --output.",
                     )
-            tallies[source] = tally = Tally(source, plans, stored, listener)
             tally.tell()
             if any(not entry.head.adapts_backbone for entry in evaluation.entries):
                 census = evaluation.store.census(plans)

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from episodes import EpisodePlan
+from episodes import EpisodePlan, InputError
 from fewshot.listener import Listener
 from fewshot.results import EpisodeRow
 from fewshot.work.piece import Embedding, Piece
@@ -30,6 +30,7 @@ class Tally:
     ) -> None:
         self.source, self.total, self.listener = source, len(plans), listener
         self.plans = {plan.index: plan for plan in plans}
+        self.hashes = {plan.index: plan.hash for plan in plans}
         labels = {
             index: {label for label, rows in stored.items() if index not in rows}
             for index in self.plans
@@ -44,7 +45,16 @@ class Tally:
         return self.total - len(self.left)
 
     def count(self, rows: Sequence[EpisodeRow]) -> list[EpisodeRow]:
-        """Count rows, and return those that are new: a piece that was given again brings others."""
+        """Count rows, and return those that are new: a piece that was given again brings others.
+
+        Raises:
+            InputError: a worker evaluated another episode of that number.
+        """
+        for row in rows:
+            if row.plan_hash != self.hashes[row.index]:
+                what = f"a worker has other records: episode {row.index} has other images there."
+                remedy = "Give all machines the same records."
+                raise InputError(what, f"source {self.source}", remedy)
         new = [row for row in rows if row.head in self.left.get(row.index, ())]
         for row in new:
             self.left[row.index].discard(row.head)

@@ -1,10 +1,10 @@
 """Small evaluations by the command line, and what their stores hold."""
 
+import contextlib
 import subprocess
 import sys
+import time
 from pathlib import Path
-
-import pytest
 
 from fewshot.backbones import build_backbone
 from fewshot.checkpoint import Card, save_checkpoint
@@ -29,25 +29,48 @@ def command(miniature, checkpoint, output, *more):
     return [sys.executable, str(PROJECT / "run_meta_dataset.py"), *map(str, flags)]
 
 
+def start(*arguments):
+    """Start the command."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command(*arguments), text=True, **pipes)
+
+
 def carry_out(*arguments):
     """Run the command; its output and errors."""
-    done = subprocess.run(command(*arguments), capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    return done.stdout, done.stderr
+    process = start(*arguments)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    return out, err
+
+
+def wait_for(condition):
+    """Wait until something is so; what it is."""
+    deadline = time.monotonic() + 200
+    while not (found := condition()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return found
+
+
+def processes(parent, name):
+    """Ids of the processes below one whose command line holds a name."""
+    children = {}
+    for place in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            fields = (place / "stat").read_text().rpartition(")")[2].split()
+            if fields[0] != "Z":
+                children.setdefault(int(fields[1]), []).append(int(place.name))
+    found, left = [], [parent]
+    while left:
+        below = children.get(left.pop(), [])
+        left += below
+        found += below
+    return [pid for pid in found if name in Path(f"/proc/{pid}/cmdline").read_text()]
 
 
 def rows(folder):
-    """Every row, but for the time it took."""
+    """What a results file holds: its runs and every row, but for the time it took."""
     with RowStore(folder / "rows.sqlite", read_only=True) as store:
         found = [vars(row) | {"seconds": 0} for row in store.rows()]
-        (run,) = store.runs()
-    return run.id, run.ingredients, found
-
-
-@pytest.fixture(scope="session")
-def alone(miniature, tmp_path_factory):
-    """A backbone, and the folder of a run of one process."""
-    folder = tmp_path_factory.mktemp("alone")
-    checkpoint = write_backbone(folder / "resnet18.safetensors")
-    carry_out(miniature, checkpoint, folder / "run")
-    return checkpoint, folder / "run"
+        runs = [(run.id, run.ingredients) for run in store.runs()]
+    return runs, found
