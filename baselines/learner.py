@@ -79,8 +79,7 @@ class Learner(nn.Module):
 
     def embed(self, images: Tensor) -> Tensor:
         """Features `[n, D]`."""
-        maps = self.backbone.maps(images)
-        return maps.flatten(1) if self.flattens else maps.mean(dim=(2, 3))
+        return pool(self.backbone.maps(images), self.flattens)
 
     def embed_episode(self, support: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
         """Features `[N, D]` of the support images and `[Q, D]` of the queries, by one pass."""
@@ -120,6 +119,26 @@ class Learner(nn.Module):
                 "Evaluate with the settings and the image size it was trained with.",
             )
         self.load_state_dict(dict(weights), strict=False)
+
+
+def pool(maps: Tensor, flattens: bool) -> Tensor:
+    """Features `[n, D]` of maps `[n, C, h, w]`: as they are, or their averages."""
+    return maps.flatten(1) if flattens else maps.mean(dim=(2, 3))
+
+
+def map_side(backbone: Backbone, image_size: int) -> int:
+    """Side of a backbone's last maps, for images of so many pixels a side.
+
+    Raises:
+        InputError: the images are too small for it.
+    """
+    images = next(backbone.parameters()).new_zeros(2, 3, image_size, image_size)
+    try:
+        with torch.no_grad():
+            return backbone.maps(images).shape[-1]
+    except RuntimeError as error:
+        what = f"images of {image_size} pixels are too small for {backbone.name}."
+        raise InputError(what, "--image-size", "Choose larger ones.") from error
 
 
 def one_hot(labels: Tensor, way: int, like: Tensor) -> Tensor:

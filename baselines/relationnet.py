@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from baselines.batch_norm import Rule
-from baselines.learner import Learner, one_hot
+from baselines.learner import Learner, map_side, one_hot
 from baselines.method import Method
 from fewshot.backbones import Backbone
 
@@ -55,10 +55,7 @@ class RelationnetLearner(Learner):
 
     def __init__(self, backbone: Backbone, batch_norm: Rule, image_size: int) -> None:
         super().__init__(backbone, batch_norm)
-        images = next(backbone.parameters()).new_zeros(2, 3, image_size, image_size)
-        with torch.no_grad():
-            side = backbone.maps(images).shape[-1]
-        self.relation = RelationModule(backbone.stage_dims[-1], side)
+        self.relation = RelationModule(backbone.stage_dims[-1], map_side(backbone, image_size))
 
     def forward(self, support: Tensor, labels: Tensor, query: Tensor, way: int) -> Tensor:
         known, asked = self.map_episode(support, query)

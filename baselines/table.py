@@ -6,6 +6,7 @@ network as a classifier, and evaluate heads of `fewshot.heads` on it.
 
 from typing import Any
 
+from baselines.maml import Anil, Maml, ProtoMaml
 from baselines.matchingnet import Matchingnet
 from baselines.method import PREFIX, Method
 from baselines.protonet import Protonet
@@ -15,9 +16,8 @@ from fewshot.heads import Head
 from fewshot.heads import build_head as build_plain_head
 from fewshot.heads.settings import apply_settings, split_settings
 
-METHODS: dict[str, type[Method]] = {
-    kind.name.removeprefix(PREFIX): kind for kind in (Protonet, Matchingnet, Relationnet)
-}
+KINDS: tuple[type[Method], ...] = (Protonet, Matchingnet, Relationnet, Maml, ProtoMaml, Anil)
+METHODS: dict[str, type[Method]] = {kind.name.removeprefix(PREFIX): kind for kind in KINDS}
 """Methods that learn from episodes, by name."""
 SUPERVISED: dict[str, tuple[str, ...]] = {
     "baseline": ("knn",),

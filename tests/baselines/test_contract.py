@@ -6,7 +6,14 @@ from baselines.table import METHODS, build_method
 from episodes.faults import InputError
 from tests.baselines import contract
 
-CASES = [*METHODS, "protonet:batch_norm=transductive", "protonet:batch_norm=running"]
+CASES = [
+    *METHODS,
+    "maml:library=torch_func",
+    "maml:first_order=false,steps=2",
+    "proto_maml:first_order=false,steps=2",
+    "protonet:batch_norm=transductive",
+    "protonet:batch_norm=running",
+]
 
 
 @pytest.mark.parametrize("check", contract.CHECKS, ids=lambda check: check.__name__)
