@@ -4,7 +4,7 @@
     loss = learner.loss(scores, truth)                # what training on episodes minimises
 
 To add a method: a file with a `Learner` and its settings, a `Method`; a line in the table of
-`baselines/__init__.py`; the contract suite then runs on it. A learner may rely on this, and the
+`baselines/table.py`; the contract suite then runs on it. A learner may rely on this, and the
 suite holds it to the rest:
 
 * Images are `[n, 3, S, S]` in [−1, 1]; labels are `[N]` in 0..way-1, in any order, and every class

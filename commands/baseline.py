@@ -1,7 +1,5 @@
 """`baseline`: a reference method of the benchmark, trained and evaluated."""
 
-import os
-import sys
 from dataclasses import replace
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -11,7 +9,7 @@ from rich.console import Console
 
 from baselines.settings import Baseline, parse_baseline
 from commands.evaluate import print_outcome, show_progress
-from commands.train import print_forecast
+from commands.train import print_forecast, said_once, together
 from episodes.faults import InputError
 
 if TYPE_CHECKING:
@@ -39,40 +37,26 @@ def parse(arguments: list[str], prog: str) -> Baseline:
     Raises:
         InputError: a setting is wrong.
     """
-    try:
-        return parse_baseline(arguments, default_config, prog)
-    except InputError:
-        if int(os.environ.get("RANK", "0")):
-            sys.exit(2)  # the first process says it
-        raise
+    return said_once(lambda: parse_baseline(arguments, default_config, prog))
 
 
 def run(command: Baseline, console: Console) -> int:
     """Train, or go on; then the first process evaluates, and prints the table."""
-    from fewshot.training.processes import joined
-
-    place: Place | None = None
     command = replace(command, output=command.output or command.default_folder())
-    try:
-        with joined(command.device) as place:
-            checkpoint = _train(command, place, console)
-    except InputError:
-        if place is None or place.speaks():
-            raise
-        return 2
-    if checkpoint is None or not place.first:
-        return 0
-    return _evaluate(command, checkpoint, console)
+    checkpoint = together(command.device, lambda place: _train(command, place, console))
+    return 0 if checkpoint is None else _evaluate(command, checkpoint, console)
 
 
 def _train(command: Baseline, place: "Place", console: Console) -> Path | None:
+    """The checkpoint to evaluate; None in all processes but the first, and where none is made."""
     from fewshot.training.dry_run import forecast
 
     assert command.output is not None
     with show_progress(Console(stderr=True, quiet=not place.first)) as listener:
         job = open_job(command, place, listener)
         if not command.dry_run:
-            return job.carry_out(command.output)
+            checkpoint = job.carry_out(command.output)
+            return checkpoint if place.first else None
         told = forecast(job)
         if place.first:
             print_forecast(told, place, console)

@@ -2,8 +2,9 @@
 
 import os
 import sys
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from rich.console import Console
 from rich.filesize import decimal
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from fewshot.training.processes import Place
 
 Command = Settings
+Result = TypeVar("Result")
 
 
 def parse(arguments: list[str], prog: str) -> tuple[Settings, ...]:
@@ -25,26 +27,36 @@ def parse(arguments: list[str], prog: str) -> tuple[Settings, ...]:
     Raises:
         InputError: a setting is wrong.
     """
+    return said_once(lambda: parse_settings(arguments, prog))
+
+
+def said_once(parse: Callable[[], Result]) -> Result:
+    """What `parse` gives; of the processes of one training, the first alone tells of a fault."""
     try:
-        return parse_settings(arguments, prog)
+        return parse()
     except InputError:
         if int(os.environ.get("RANK", "0")):
             sys.exit(2)  # the first process says it
         raise
 
 
-def run(command: tuple[Settings, ...], console: Console) -> int:
-    """Train one after the other; the first process prints what comes of it."""
+def together(device: str, act: Callable[["Place"], Result]) -> Result:
+    """What `act` gives among the processes of one training; one of them tells of a fault."""
     from fewshot.training.processes import joined
 
     place: Place | None = None
     try:
-        with joined(command[0].device) as place:
-            return _train(command, place, console)
+        with joined(device) as place:
+            return act(place)
     except InputError:
         if place is None or place.speaks():
             raise
-        return 2
+        sys.exit(2)  # another process says it
+
+
+def run(command: tuple[Settings, ...], console: Console) -> int:
+    """Train one after the other; the first process prints what comes of it."""
+    return together(command[0].device, lambda place: _train(command, place, console))
 
 
 def _train(trainings: tuple[Settings, ...], place: "Place", console: Console) -> int:

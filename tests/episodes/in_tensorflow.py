@@ -174,16 +174,20 @@ def drawn_jpegs(count, seed):
         ).numpy()
 
 
-def test_we_read_records_that_tensorflow_wrote(tmp_path):
-    spec = spec_in(
-        tmp_path / "written",
+def five_classes(folder, images):
+    return spec_in(
+        folder,
         __class__="DatasetSpecification",
-        name="written",
+        name=folder.name,
         classes_per_split={"TRAIN": 5, "VALID": 0, "TEST": 0},
-        images_per_class={str(i): 6 for i in range(5)},
+        images_per_class={str(i): images for i in range(5)},
         class_names={str(i): f"c{i}" for i in range(5)},
         file_pattern="{}.tfrecords",
     )
+
+
+def test_we_read_records_that_tensorflow_wrote(tmp_path):
+    spec = five_classes(tmp_path / "written", images=6)
     written = []
     for class_id in range(5):
         images = list(drawn_jpegs(6, class_id))
@@ -240,15 +244,7 @@ def test_pixels_equal_tensorflows(which, miniature, record_property):
 
 
 def test_a_damaged_image_is_named(tmp_path):
-    spec = spec_in(
-        tmp_path / "broken",
-        __class__="DatasetSpecification",
-        name="broken",
-        classes_per_split={"TRAIN": 5, "VALID": 0, "TEST": 0},
-        images_per_class={str(i): 4 for i in range(5)},
-        class_names={str(i): f"c{i}" for i in range(5)},
-        file_pattern="{}.tfrecords",
-    )
+    spec = five_classes(tmp_path / "broken", images=4)
     for class_id in range(5):
         with tf.io.TFRecordWriter(str(spec.class_file(class_id))) as writer:
             for _ in range(4):
