@@ -1,4 +1,4 @@
-"""TensorFlow reads the records: in a process of its own, where it is installed.
+"""TensorFlow reads the records of every source: in a process of its own, where it is installed.
 
 `$TENSORFLOW_PYTHON` names an interpreter that has it; otherwise this one is tried.
 """
@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from episodes import load_spec
-from episodes.convert import open_raw
+from episodes.convert import CONVERTERS, open_raw
 from episodes.convert.conversion import convert
 from episodes.convert.source import Options
 from tests.episodes.convert.raw_trees import MAKERS
@@ -24,6 +24,7 @@ from tests.episodes.convert.raw_trees import MAKERS
 PYTHON = os.environ.get("TENSORFLOW_PYTHON") or (
     sys.executable if importlib.util.find_spec("tensorflow") else None
 )
+RAW = {source: source for source in MAKERS} | {"ilsvrc_2012_v2": "ilsvrc_2012"}
 SCRIPT = """
 import hashlib, json, sys
 import tensorflow as tf
@@ -32,42 +33,68 @@ features = {
     "label": tf.io.FixedLenFeature([], tf.int64),
 }
 found = {}
-for path in sys.argv[1:]:
-    found[path] = []
-    for record in tf.data.TFRecordDataset(path):
+for source, files in json.load(sys.stdin).items():
+    found[source] = []
+    for record in tf.data.TFRecordDataset(files):
         raw = tf.train.Example.FromString(record.numpy())
-        assert set(raw.features.feature) == set(features), path
+        assert set(raw.features.feature) == set(features), source
         one = tf.io.parse_single_example(record, features)
         image = one["image"].numpy()
         pixels = tf.io.decode_image(image, channels=3, expand_animations=False)
         digest = hashlib.sha256(image).hexdigest()
-        found[path].append([digest, int(one["label"]), list(pixels.shape)])
+        found[source].append([digest, int(one["label"]), list(pixels.shape)])
 print(json.dumps(found))
 """
 
 
-@pytest.mark.skipif(PYTHON is None, reason="TensorFlow is not installed")
-@pytest.mark.parametrize("source", ["omniglot", "aircraft", "traffic_sign", "mscoco", "cifar10"])
-def test_tensorflow_reads_every_record(source, tmp_path):
-    made = MAKERS[source]()
-    raw = made.write(tmp_path / "raw")
-    done = convert(open_raw(source, raw, tmp_path / "records", Options()))
-    spec = load_spec(done.folder)
-    files = [str(spec.class_file(k)) for k in range(len(spec.class_names))]
+@pytest.fixture(scope="module")
+def made():
+    """Raw data by their maker, which two sources share."""
+    return {source: MAKERS[source]() for source in MAKERS}
+
+
+@pytest.fixture(scope="module")
+def specs(made, tmp_path_factory):
+    """The records of all sources."""
+    folder = tmp_path_factory.mktemp("all")
+    for source in MAKERS:
+        made[source].write(folder / "raw" / source)
+    found = {}
+    for source in CONVERTERS:
+        raw = open_raw(source, folder / "raw" / RAW[source], folder / "records", Options())
+        found[source] = load_spec(convert(raw).folder)
+    return found
+
+
+@pytest.fixture(scope="module")
+def read(specs):
+    """What TensorFlow reads of each source: digest, label and shape, class after class."""
+    if PYTHON is None:
+        pytest.skip("TensorFlow is not installed")
+    files = {
+        source: [str(spec.class_file(k)) for k in range(len(spec.class_names))]
+        for source, spec in specs.items()
+    }
     answer = subprocess.run(
-        [PYTHON, "-c", SCRIPT, *files],
+        [PYTHON, "-c", SCRIPT],
         check=True,
-        capture_output=True,
+        input=json.dumps(files),
+        stdout=subprocess.PIPE,
         text=True,
         env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""},
     )
-    found = json.loads(answer.stdout.splitlines()[-1])
-    for class_id, (name, file) in enumerate(zip(spec.class_names, files, strict=True)):
-        expected = [
-            [hashlib.sha256(image).hexdigest(), class_id, shape_of(image)]
-            for image in made.records[name]
-        ]
-        assert found[file] == expected
+    return json.loads(answer.stdout.splitlines()[-1])
+
+
+@pytest.mark.skipif(PYTHON is None, reason="TensorFlow is not installed")
+@pytest.mark.parametrize("source", CONVERTERS)
+def test_tensorflow_reads_every_record(source, specs, made, read):
+    records = made[RAW[source]].records
+    assert read[source] == [
+        [hashlib.sha256(image).hexdigest(), class_id, shape_of(image)]
+        for class_id, name in enumerate(specs[source].class_names)
+        for image in records[name]
+    ]
 
 
 def shape_of(image):
