@@ -131,10 +131,11 @@ class EpisodicJob(Job):
         """The training at its beginning.
 
         Raises:
-            InputError: the backbone does not fit the method.
+            InputError: the backbone does not fit the method or the image size.
         """
         settings, recipe = self.settings, self.recipe.check()
         backbone = build_backbone(settings.backbone, 1, recipe.seed)
+        backbone.check_size(settings.image_size)
         begun_with = self.begin_with(backbone)
         find_classifier(backbone)[1].requires_grad_(False)  # which episodes have no use for
         with torch.random.fork_rng(devices=[]):

@@ -10,7 +10,6 @@ from rich.console import Console
 from rich.progress import Progress
 
 from episodes.faults import check_above_zero, check_not_negative
-from fewshot.backbone_name import BackboneName
 
 if TYPE_CHECKING:
     from episodes.loader import LabelledImages
@@ -60,24 +59,19 @@ class Command:
 
 def run(command: Command, console: Console) -> int:
     """Measure every network on every source; print and write tables and figures."""
-    import torch
-
     from fewshot.aliasing.figures import draw_all
     from fewshot.aliasing.measurement import Measure, measure
     from fewshot.aliasing.report import agreement_grid, energy_grid
     from fewshot.checkpoint import load_checkpoints
     from fewshot.devices import choose_device
-    from fewshot.evaluation import distinct_names
-    from fewshot.experiment import short_hash
     from fewshot.ingredients import fingerprint
-    from fewshot.kept import KeptResults
     from fewshot.plots import ABSENT, can_plot, check_formats
+    from fewshot.side_by_side import set_side_by_side
 
     check_formats(command.plots)
     device = choose_device(command.device)
     given = load_checkpoints(command.checkpoint, command.backbone)
     cards = [card for _, card in given]
-    names = distinct_names([card.backbone for card in cards])
     how = Measure(command.image_size or cards[0].image_size, command.images, command.seed)
     rule = cards[0].image_rule
     errors = Console(stderr=True)
@@ -85,28 +79,24 @@ def run(command: Command, console: Console) -> int:
         opened, benchmark, skipped = open_images(command, how, rule, bar)
         facts = {"benchmark": benchmark, "rule": rule, "device": device.type} | vars(how)
         facts["sources"] = {name: fingerprint(images.reader) for name, images in opened.items()}
-        identities = [facts | {"backbone": c.backbone, "weights": c.weights} for c in cards]
-        files = distinct_names([BackboneName.parse(card.backbone).file for card in cards])
-        label = "+".join(dict.fromkeys(BackboneName.parse(card.backbone).file for card in cards))
-        folder = command.output or Path("runs") / f"aliasing-{label}-{short_hash(identities)}"
+        folder, networks = set_side_by_side(
+            given, "aliasing", facts, how.size, device, command.output
+        )
         measured = []
-        for name, file, (backbone, _), identity in zip(
-            names, files, given, identities, strict=True
-        ):
-            network = backbone.to(device).to(memory_format=torch.channels_last).eval()
-            kept = KeptResults(folder / f"{file}.json", identity)
-            found = kept.read()
+        for network in networks:
+            found = network.kept.read()
             for source in [source for source in opened if source not in found]:
-                follow = partial(bar.update, bar.add_task(f"{name} {source}"))
+                follow = partial(bar.update, bar.add_task(f"{network.name} {source}"))
                 found[source] = measure(
-                    network,
+                    network.backbone,
                     opened[source],
                     how,
                     device,
                     lambda done, total, follow=follow: follow(completed=done, total=total),  # type: ignore[misc]
                 )
-                kept.write(found)
+                network.kept.write(found)
             measured.append({source: found[source] for source in opened})
+    names = [network.name for network in networks]
     title = f"{benchmark} · {' + '.join(names)} · {command.split} classes"
     notes = notes_on(command, cards, how, rule, skipped)
     energy = energy_grid(title, names, measured, notes)

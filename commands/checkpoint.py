@@ -46,6 +46,10 @@ class Import:
     """They expect height and width swapped (SUR's released networks do)."""
     image_size: int = 84
     """Side of the images that they were trained on, in pixels."""
+    classes: str | None = None
+    """Names of the classifier's outputs, in order, so that it can be scored on class folders:
+    imagenet, a file (a name per line, or imagenet_class_index.json), or a folder of class folders
+    in the order of their names."""
     origin: str = ""
     """Where the file comes from, e.g. its address, for the card."""
 
@@ -73,7 +77,8 @@ def show(command: Show, console: Console) -> int:
         "backbone": card.backbone,
         "method": card.method,
         "trained on": f"{card.source}, {card.split} classes, of {card.records}",
-        "classes": f"{len(card.classes)}, hash {card.classes_hash}",
+        "classes": f"{len(card.classes)}, hash {card.classes_hash}" if card.classes else "",
+        "outputs": f"{card.outputs}, without class names" if card.outputs else "",
         "seen": ", ".join(card.seen_splits),
         "images": f"{card.image_size} px, rule {card.image_rule}",
         "protocol": card.protocol,
@@ -97,11 +102,13 @@ def show(command: Show, console: Console) -> int:
 def bring_in(command: Import, console: Console) -> int:
     """Read, rename, fold, and write with a card."""
     from fewshot.checkpoint import Card, save_checkpoint
+    from fewshot.class_list import read_classes
     from fewshot.foreign import adopt, read_weights
     from fewshot.results import collect
 
     if command.pixels not in PIXELS:
         raise unknown_name("kind of pixels", command.pixels, PIXELS)
+    classes = read_classes(command.classes) if command.classes else ()
     seen, name = parse_seen(command.seen), str(BackboneName.parse(command.backbone))
     backbone, outputs = adopt(
         name,
@@ -109,6 +116,13 @@ def bring_in(command: Import, console: Console) -> int:
         pixels=command.pixels,
         transposed=command.transposed,
     )
+    if classes and outputs != len(classes):
+        held = f"a classifier of {outputs} classes" if outputs else "no classifier"
+        raise InputError(
+            f"names {len(classes)} classes, but {command.file} holds {held}.",
+            f"--classes {command.classes}",
+            "Give the list that belongs to these weights, in the order of their outputs.",
+        )
     provenance = collect("none: imported")
     card = save_checkpoint(
         command.out,
@@ -118,7 +132,7 @@ def bring_in(command: Import, console: Console) -> int:
             records="elsewhere",
             source="+".join(dict.fromkeys(one.partition(":")[0] for one in seen)),
             split="all" if any(one.endswith(":test") for one in seen) else "train",
-            classes=(),
+            classes=classes,
             image_size=command.image_size,
             image_rule="official",
             protocol="none",
@@ -127,11 +141,12 @@ def bring_in(command: Import, console: Console) -> int:
             versions=provenance["versions"],
             method="imported",
             seen=seen,
-            outputs=outputs or 1,
+            outputs=None if classes else outputs or 1,
             origin=command.origin or command.file.name,
         ),
     )
     kept = "no classifier" if outputs is None else f"a classifier of {outputs} classes"
+    kept += f" ({classes[0]} … {classes[-1]})" if classes else ""
     console.print(
         f"{command.out}: {card.backbone} with {kept}, weights {card.weights}; "
         f"seen: {', '.join(card.seen_splits)}",

@@ -1,6 +1,7 @@
 """`imagenet-c`: how far common corruptions throw a backbone's classifier off."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,8 +10,7 @@ import tyro
 from rich.console import Console
 from rich.progress import Progress
 
-from episodes.faults import InputError, check_above_zero, check_not_negative
-from fewshot.backbone_name import BackboneName
+from episodes.faults import InputError, check_above_zero, check_not_negative, unknown_name
 
 if TYPE_CHECKING:
     from fewshot.backbones import Backbone
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from fewshot.imagenet_c.folders import CorruptedImages
 
 MINIATURE = "miniature-c (not ImageNet-C)"
+KNOWN, FOLDERS = "known", "folders"
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,9 @@ class Command:
     resize: int | None = None
     """Resize the images of 224 pixels to this side before the network; part of the result. By
     default they are not resized (the miniature: to the checkpoint's own size)."""
+    guess: str = "known"
+    """What a guess is the best of: known, all classes that the classifier knows; or folders, only
+    those that have images and that every checkpoint knows. Part of the result."""
     per_class: int | None = None
     """Score only the first so many images of each class, by name; part of the result."""
     seed: int = 0
@@ -64,31 +68,29 @@ class Command:
         """Raises InputError for settings that no evaluation could have."""
         check_above_zero(self, "resize", "per_class", "jobs")
         check_not_negative(self, "seed")
+        if self.guess not in (KNOWN, FOLDERS):
+            raise unknown_name("guess", self.guess, (KNOWN, FOLDERS))
 
 
 def run(command: Command, console: Console) -> int:
     """Score every column on every cell; print and write table and figure."""
-    import torch
-
     from episodes.miniature.validation import draw_validation
     from fewshot.devices import choose_device
-    from fewshot.evaluation import distinct_names
-    from fewshot.experiment import short_hash
-    from fewshot.imagenet_c.corruptions import find_corruptions
+    from fewshot.imagenet_c.corruptions import SIDE, find_corruptions
     from fewshot.imagenet_c.evaluation import Column, Preparation, evaluate
     from fewshot.imagenet_c.folders import open_images
     from fewshot.imagenet_c.report import build_grid, draw_errors
-    from fewshot.kept import KeptResults
     from fewshot.plots import ABSENT, can_plot, check_formats
+    from fewshot.side_by_side import set_side_by_side
 
     check_formats(command.plots)
     device = choose_device(command.device)
     corruptions = find_corruptions(command.corruptions)
-    given = load_columns(command)
+    given = load_classifiers(command)
     cards = [card for _, card in given]
     images = open_images(
         command.images or draw_validation(),
-        cards[0].classes,
+        shared_classes(cards),
         corruptions,
         clean=command.clean,
         per_class=command.per_class,
@@ -99,29 +101,22 @@ def run(command: Command, console: Console) -> int:
     size = command.resize or (cards[0].image_size if command.images is None else None)
     rule = cards[0].image_rule
     benchmark = images.kind if command.images else f"{MINIATURE}, {images.kind}"
+    among = images.class_names if command.guess == FOLDERS else frozenset()
     facts = {
         "benchmark": benchmark,
         "images": images.fingerprint,
+        "guess": command.guess,
         "resize": f"{size} ({rule})" if size else None,
         "seed": command.seed,
         "device": device.type,
     }
-    identities = [facts | {"backbone": c.backbone, "weights": c.weights} for c in cards]
-    names = distinct_names([card.backbone for card in cards])
-    files = distinct_names([BackboneName.parse(card.backbone).file for card in cards])
-    label = "+".join(dict.fromkeys(BackboneName.parse(card.backbone).file for card in cards))
-    folder = command.output or Path("runs") / f"imagenet-c-{label}-{short_hash(identities)}"
+    folder, networks = set_side_by_side(
+        given, "imagenet-c", facts, size or SIDE, device, command.output
+    )
     columns = [
-        Column(
-            name,
-            backbone.to(device).to(memory_format=torch.channels_last).eval(),
-            card.classes,
-            KeptResults(folder / f"{file}.json", identity),
-        )
-        for name, file, (backbone, card), identity in zip(
-            names, files, given, identities, strict=True
-        )
+        Column(one.name, one.backbone, one.card.classes, one.kept, among) for one in networks
     ]
+    names = [column.name for column in columns]
     cells = len(images.cells)
     console.print(
         f"{benchmark}: {len(images.names):,} images of {images.classes} classes in {cells} cells, "
@@ -154,8 +149,8 @@ def run(command: Command, console: Console) -> int:
     return 0
 
 
-def load_columns(command: Command) -> list[tuple["Backbone", "Card"]]:
-    """The backbones of all checkpoints, which know the same classes and use one image rule.
+def load_classifiers(command: Command) -> list[tuple["Backbone", "Card"]]:
+    """The backbones of all checkpoints, whose outputs have names and which use one image rule.
 
     Raises:
         InputError: a checkpoint cannot be used, or they cannot share a table.
@@ -164,19 +159,30 @@ def load_columns(command: Command) -> list[tuple["Backbone", "Card"]]:
 
     paths = command.checkpoint
     given = load_checkpoints(paths, command.backbone)
+    first = given[0][1]
     for path, (_, card) in zip(paths, given, strict=True):
         if card.outputs not in (None, len(card.classes)) or not card.classes:
             what = "has a classifier whose outputs have no class names."
-            raise InputError(what, path, "Give a checkpoint that was trained here.")
-        for what in ("classes", "image_rule"):
-            if getattr(card, what) != getattr(given[0][1], what):
-                word = what.replace("_", " ")
-                raise InputError(
-                    f"has another {word} than {paths[0]}: they would be scored on other images.",
-                    path,
-                    "Evaluate them one by one.",
-                )
+            remedy = "Give a checkpoint that was trained here, or import it with --classes."
+            raise InputError(what, path, remedy)
+        if card.image_rule != first.image_rule:
+            raise InputError(
+                f"has another image rule than {paths[0]}: they would be scored on other images.",
+                path,
+                "Evaluate them one by one.",
+            )
+        if command.guess == KNOWN and set(card.classes) != set(first.classes):
+            raise InputError(
+                f"knows other classes than {paths[0]}: their guesses would not compare.",
+                path,
+                f"Add --guess {FOLDERS}, or evaluate them one by one.",
+            )
     return given
+
+
+def shared_classes(cards: Sequence["Card"]) -> list[str]:
+    """The classes that every classifier knows, in the order of the first."""
+    return [name for name in cards[0].classes if all(name in set(c.classes) for c in cards)]
 
 
 def said_missing(images: "CorruptedImages") -> str:
@@ -207,11 +213,16 @@ def notes_on(
             "Corrupted in memory at 224 px (shorter side to 256, middle cut out), not stored as "
             f"JPEG, frost drawn, seed {images.seed}: not the released images."
         )
-    known = len(cards[0].classes)
-    left = f"; {images.skipped} class folders it does not know are left out" * bool(images.skipped)
+    known = len(shared_classes(cards))
+    whose = "the classifier knows" if len(cards) == 1 else "every classifier knows"
+    left = f"; {images.skipped} other class folders are left out" * bool(images.skipped)
+    among = {
+        KNOWN: "all classes that it knows",
+        FOLDERS: f"these {images.classes} classes alone",
+    }[command.guess]
     notes.append(
-        f"{len(images.names):,} images of {images.classes} classes, of the {known} that the "
-        f"classifier knows{left}. AlexNet's errors are over 1000 classes."
+        f"{len(images.names):,} images of {images.classes} classes, of the {known} that {whose}"
+        f"{left}. A guess is the best of {among}. AlexNet's errors are over 1000 classes."
     )
     if command.per_class:
         notes.append(f"Only the first {command.per_class} images of each class.")

@@ -32,9 +32,11 @@ def run(command: Command, console: Console) -> int:
     """Print one row per sub-sampling step."""
     from fewshot.antialiasing.inspection import inspect_network  # PyTorch takes seconds
     from fewshot.backbones import build_bare_network
+    from fewshot.image_size import check_size
 
     name = BackboneName.parse(command.backbone)
     network = build_bare_network(name)
+    check_size(network, command.image_size, str(name))
     report = inspect_network(network, command.image_size)
     console.print(f"{name} at {command.image_size} px", markup=False, highlight=False)
     table = Table(box=None, pad_edge=False)

@@ -76,6 +76,8 @@ def run(command: Command, console: Console) -> int:
     readers, _ = open_sources(experiment, records)
     pairs = zip(command.checkpoints, experiment.backbones_of_checkpoints(), strict=True)
     loaded = [load_checkpoint(path, name) for path, name in pairs]
+    for backbone, _ in loaded:
+        backbone.check_size(command.image_size)
     backbones = [
         backbone.to(device).to(memory_format=torch.channels_last).eval() for backbone, _ in loaded
     ]

@@ -19,6 +19,7 @@ from torchvision.models import resnet18
 from episodes.faults import InputError, nearest
 from fewshot.antialiasing import antialias
 from fewshot.backbone_name import PLAIN, BackboneName
+from fewshot.image_size import check_size
 from fewshot.stages import find_stages, stage_maps
 
 TIMM_COMMAND = "pip install 'timm>=1.0.20'"
@@ -174,6 +175,14 @@ class Backbone(nn.Module):
         """Scores [n, classes] of the classifier that the backbone was trained with."""
         scores: Tensor = self.network(images)
         return scores
+
+    def check_size(self, size: int) -> None:
+        """Run it once at an image size, before work that would fail late.
+
+        Raises:
+            InputError: it cannot be run; a size that works is named.
+        """
+        check_size(self.network, size, self.name)
 
     def load(self, weights: Mapping[str, Tensor]) -> None:
         """Load a state dict of the network, torchvision's published ones included.

@@ -21,6 +21,7 @@ from episodes.faults import is_disk_full
 from episodes.tfrecord import replacing
 from fewshot.account import describe_makings, notes_on
 from fewshot.backbone_name import BackboneName
+from fewshot.backbones import build_backbone
 from fewshot.checkpoint import load_checkpoint
 from fewshot.devices import choose_device, choose_workers, describe_device
 from fewshot.evaluation import distinct_names, line_up
@@ -102,6 +103,9 @@ def carry_out(
             experiment.checkpoint, experiment.backbones_of_checkpoints(), strict=True
         )
     ]
+    untrained = () if given else experiment.backbone
+    for backbone in (*(one for one, _ in given), *(build_backbone(n, 1, 0) for n in untrained)):
+        backbone.check_size(experiment.image_size)
     identity = experiment.identity(records=benchmark, device=device.type)
     if given:
         identity["weights"] = [card.weights for _, card in given]

@@ -2,7 +2,7 @@
 
 import io
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from episodes.loader import prefetch
 from episodes.tfrecord import replacing
 from fewshot.backbones import Backbone
 from fewshot.features import BATCH_SIZE
-from fewshot.imagenet_c.folders import CLEAN, Cell, CorruptedImages
+from fewshot.imagenet_c.folders import CLEAN, Cell, CorruptedImages, class_of
 from fewshot.imagenet_c.metrics import Errors
 from fewshot.imagenet_c.picture import Pixels
 from fewshot.kept import KeptResults
@@ -50,12 +50,19 @@ class Column:
         backbone: in evaluation mode, on the device.
         classes: names of its outputs.
         kept: the file with its scores.
+        among: classes that a guess may be, of those it knows; empty: all.
     """
 
     name: str
     backbone: Backbone
     classes: tuple[str, ...]
     kept: KeptResults
+    among: Set[str] = frozenset()
+
+    @property
+    def outputs(self) -> list[int]:
+        """Outputs that compete for the best guess."""
+        return [k for k, name in enumerate(self.classes) if not self.among or name in self.among]
 
     def read(self) -> dict[Cell, Score]:
         """The scores that are there.
@@ -191,25 +198,29 @@ def _score_cell(
         pixels, spent = next(batches)
         images = torch.from_numpy(to_unit_range(pixels.numpy()))
         for k, column in enumerate(columns):
-            found = classify(column.backbone, images, len(parts[0]), device).tolist()
-            named = [name.partition("/")[0] for name in names]
-            correct[k] += sum(column.classes[f] == own for f, own in zip(found, named, strict=True))
+            outputs = column.outputs
+            best = classify(column.backbone, images, len(parts[0]), device, outputs).tolist()
+            guesses = [column.classes[outputs[place]] for place in best]
+            correct[k] += sum(g == class_of(n) for g, n in zip(guesses, names, strict=True))
         seconds, done = seconds + spent, done + len(names)
         progress(done, total)
     return [Score(right, total, round(seconds, 4)) for right in correct]
 
 
-def classify(backbone: Backbone, images: Tensor, batch: int, device: torch.device) -> Tensor:
-    """The label with the highest score, int64 [n].
+def classify(
+    backbone: Backbone, images: Tensor, batch: int, device: torch.device, outputs: Sequence[int]
+) -> Tensor:
+    """Which of some outputs has the highest score: its place among them, int64 [n].
 
     Args:
         backbone: with its classifier, in evaluation mode, on the device.
         images: float32 [n, 3, S, S] in [−1, 1].
         batch: images of a forward pass, n or more: all passes have one shape, so one set of bits.
         device: where it is computed.
+        outputs: of the classifier, those that compete.
     """
     padded = images.new_zeros(batch, *images.shape[1:])
     padded[: len(images)] = images
     with torch.inference_mode():
         scores = backbone(padded.to(device, memory_format=torch.channels_last))
-    return scores[: len(images)].float().argmax(dim=1).cpu()
+    return scores[: len(images), outputs].float().argmax(dim=1).cpu()

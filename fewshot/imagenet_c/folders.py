@@ -69,7 +69,12 @@ class CorruptedImages:
     @property
     def classes(self) -> int:
         """Number of classes that have images."""
-        return len({name.partition("/")[0] for name in self.names})
+        return len(self.class_names)
+
+    @property
+    def class_names(self) -> frozenset[str]:
+        """The classes that have images."""
+        return frozenset(map(class_of, self.names))
 
     @property
     def fingerprint(self) -> str:
@@ -91,6 +96,11 @@ class CorruptedImages:
             what = f"is {pixels.shape[1]} × {pixels.shape[0]} pixels, not {SIDE} × {SIDE}."
             raise InputError(what, path, "Give the images of ImageNet-C as released.")
         return pixels
+
+
+def class_of(name: str) -> str:
+    """The class of an image "<class>/<file>"."""
+    return name.partition("/")[0]
 
 
 def _decoded(path: Path) -> Pixels:

@@ -40,8 +40,9 @@ def prepare(
             by a hash what it begins with.
 
     Raises:
-        InputError: the backbone or the augmentation is unknown, or a batch is larger than the
-            data or does not part among sources and processes.
+        InputError: the backbone or the augmentation is unknown, the backbone cannot be run at
+            this image size, or a batch is larger than the data or does not part among sources
+            and processes.
     """
     recipe.check()
     if recipe.mix != "none" and len(images) > 1:
@@ -49,6 +50,7 @@ def prepare(
     lessons = open_lessons(images, recipe, place)
     classes = [len(one.class_names) for one in images]
     backbone = build_backbone(name, sum(classes), recipe.seed)
+    backbone.check_size(images[0].reader.size)
     begun_with = begin_with(backbone)
     if recipe.classifier == "cosine":
         make_cosine(backbone, recipe.seed)

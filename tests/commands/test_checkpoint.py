@@ -122,6 +122,18 @@ def test_an_evaluation_says_what_pre_training_saw(call, elsewhere, tmp_path, min
     assert "pre-training saw the test classes of ilsvrc_2012" in capsys.readouterr().out
 
 
+def test_classes_are_named_in_the_card(call, elsewhere, tmp_path):
+    names = tmp_path / "names.txt"
+    names.write_text("".join(f"n0000000{k} word\n" for k in range(7)))
+    status, out, _ = call("import", elsewhere[1], *flags(tmp_path, "--classes", names))
+    assert status == 0 and "7 classes (n00000000 … n00000006)" in out
+    backbone, card = load_checkpoint(tmp_path / "in.safetensors", "resnet18")
+    assert card.classes[3] == "n00000003" and card.outputs is None
+    assert len(backbone.network.fc.weight) == 7
+    status, _, errors = call("import", elsewhere[1], *flags(tmp_path, "--classes", "imagenet"))
+    assert status == 2 and "names 1000 classes" in errors and "a classifier of 7 classes" in errors
+
+
 class Evil:
     def __reduce__(self):
         return (print, ("unpickled",))

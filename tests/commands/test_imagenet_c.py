@@ -12,9 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 import tyro
 from PIL import Image
 from rich.console import Console
+from torchvision.models import get_model
 
 from commands import imagenet_c
 from episodes import InputError
@@ -22,6 +24,7 @@ from episodes.miniature.validation import draw_validation
 from fewshot.backbones import build_backbone
 from fewshot.checkpoint import Card, save_checkpoint
 from fewshot.imagenet_c.corruptions import COUNTED
+from run_meta_dataset import main
 from tests.fewshot.imagenet_c.layouts import CLASSES, write_release, write_validation
 
 PROJECT = Path(__file__).parents[2]
@@ -69,7 +72,7 @@ def test_plain_and_antialiased_side_by_side(tmp_path, pair, validation):
                "--images", validation, "--output", out, *QUICK)  # fmt: skip
     assert "imagenet-c/in-memory-v1: 6 images of 3 classes in 96 cells, 2 classifiers" in said
     assert "resized from 224 to 32 px by the rule official" in said
-    assert "1 class folders it does not know are left out" in said
+    assert "1 other class folders are left out" in said
     lines = lines_of(out)
     values = {(li["column"], li["corruption"], li["severity"]): li["error"] for li in lines}
     assert len(values) == 2 * (96 + 3) and all(values.values())
@@ -99,6 +102,42 @@ def test_an_incomplete_release_has_no_mean(tmp_path, pair):
     assert values["mean_corruption_error", ""] == values["mce_alexnet", ""] == ""
     row = next(li for li in (out / "table.md").read_text().splitlines() if li.startswith("| fog"))
     assert row.split("|")[2].strip() == "–"
+
+
+def test_imported_weights_are_scored_on_the_classes_of_their_list(tmp_path, pair, validation):
+    """A classifier from elsewhere that always answers by its bias: n777 before n002."""
+    network = get_model("squeezenet1_1", num_classes=5).eval()
+    with torch.no_grad():
+        network.classifier[1].weight.zero_()
+        network.classifier[1].bias.copy_(torch.tensor([1.0, 2, 3, 4, 0]))
+    torch.save(network.state_dict(), tmp_path / "elsewhere.pth")
+    lists = tmp_path / "classes.txt"
+    lists.write_text("n003\nn001\nn002\nn777\nn000\n")
+    path = tmp_path / "in.safetensors"
+    given = ["checkpoint", "import", tmp_path / "elsewhere.pth", "--classes", lists, "--out", path]
+    given += ["--backbone", "torchvision/squeezenet1_1", "--seen", "ilsvrc_2012"]
+    assert main([str(one) for one in given]) == 0
+    flags = ("--images", validation, "--corruptions", "fog", "--plots", "png", "--jobs", 1)
+    flags += ("--resize", 64)
+
+    def errors(folder, column):
+        lines = [li for li in lines_of(tmp_path / folder) if li["column"] == column]
+        return [float(li["error"]) for li in lines if li["severity"] and li["error"]]
+
+    said = run("--checkpoint", path, "--output", tmp_path / "known", *flags)
+    assert "6 images of 3 classes, of the 5 that the classifier knows" in said
+    assert "the best of all classes that it knows" in said
+    column = "torchvision/squeezenet1_1"
+    assert set(errors("known", column)) == {1.0}  # n777 is its best guess, and has no images
+    said = run("--checkpoint", path, pair[0], "--output", tmp_path / "both", *flags,
+               "--guess", "folders")  # fmt: skip
+    assert "the best of these 3 classes alone" in said
+    assert "of the 3 that every classifier knows" in said
+    assert errors("both", column) == [pytest.approx(2 / 3)] * 6  # now always n002
+    run("--checkpoint", pair[0], "--output", tmp_path / "alone", *flags)
+    assert errors("alone", "resnet18") == errors("both", "resnet18")
+    with pytest.raises(InputError, match="results of another guess"):
+        run("--checkpoint", path, "--output", tmp_path / "known", *flags, "--guess", "folders")
 
 
 def test_a_slash_in_a_backbone_s_name_makes_no_folder(tmp_path, validation, monkeypatch):
@@ -150,9 +189,14 @@ def test_the_miniature_needs_no_images(tmp_path, monkeypatch):
 def test_checkpoints_that_cannot_share_a_table_are_refused(tmp_path, pair, validation):
     other = write_checkpoint(tmp_path / "o.safetensors", classes=("n001", "n002"))
     rule = write_checkpoint(tmp_path / "r.safetensors", rule="antialiased")
-    for path, what in ((other, "another classes"), (rule, "another image rule")):
+    for path, what in (
+        (other, "other classes .*Add --guess folders"),
+        (rule, "another image rule"),
+    ):
         with pytest.raises(InputError, match=what):
             run("--checkpoint", pair[0], path, "--images", validation, *QUICK)
+    with pytest.raises(InputError, match="unknown guess 'folder'"):
+        run("--checkpoint", pair[0], "--images", validation, "--guess", "folder")
     nameless = write_checkpoint(tmp_path / "n.safetensors", outputs=5)
     with pytest.raises(InputError, match="outputs have no class names"):
         run("--checkpoint", nameless, "--images", validation, *QUICK)

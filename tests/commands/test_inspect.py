@@ -42,7 +42,10 @@ def test_torchvisions_networks_by_name(capsys):
         (["--backbone", "torchvision/resnet17"], "torchvision has no network 'resnet17'"),
         (["--backbone", "aa[se]_resnet18"], "ResNet: has no sub-sampling step that 'se' stands"),
         (["--backbone", "resnet18", "--image-size", "0"], "--image-size is 0"),
-        (["--backbone", "torchvision/vit_b_16", "--image-size", "96"], "cannot be run on images"),
+        (
+            ["--backbone", "torchvision/vit_b_16", "--image-size", "96"],
+            "cannot be run at 96 × 96 pixels",
+        ),
     ],
 )
 def test_mistakes_are_explained(capsys, arguments, message):
