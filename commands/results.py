@@ -264,13 +264,14 @@ def say_merged(run: str, added: int, known: int, differing: int, console: Consol
 
 def submit(command: Submit, console: Console) -> int:
     """Write the folder and say what a leaderboard would have against it."""
+    from baselines.published import read_known_plans
     from fewshot.results.collection import find_runs
     from fewshot.results.submission import write_submission
 
     collection = find_runs(command.runs, command.results)
     say_faults(collection.faults)
-    stored = collection.runs
-    faults = write_submission(stored, command.out, command.name or command.out.resolve().name)
+    stored, name = collection.runs, command.name or command.out.resolve().name
+    faults = write_submission(stored, command.out, name, read_known_plans())
     lines = [f"{command.out}: {len(stored)} runs"]
     lines += [f"A leaderboard would refuse it: {fault}." for fault in faults]
     console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)

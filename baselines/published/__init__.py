@@ -4,6 +4,8 @@
 google-research/meta-dataset), mean and 95 % interval over 600 episodes in percent, in the order
 they were registered there. `recent.csv` holds results published since, which came without
 intervals and are listed but never ranked. `references.csv` says where each was published.
+`plans.csv` has the hashes of the benchmark's episodes, by which a leaderboard knows them; it was
+written by `leaderboard plans` from the benchmark's own specifications and from the miniature's.
 """
 
 import csv
@@ -12,6 +14,7 @@ from dataclasses import replace
 from importlib.resources import files
 
 from fewshot.results.aggregate import Cell
+from fewshot.results.known_plans import KnownPlans, parse_known
 from fewshot.results.leaderboard import (
     COLUMNS,
     TRAININGS,
@@ -74,6 +77,11 @@ def read_published(training: str) -> list[Entry]:
     return ranked + recent
 
 
+def read_known_plans() -> list[KnownPlans]:
+    """The first 600 episodes of every source, by protocol and seed, as far as they are known."""
+    return parse_known(_lines("plans.csv"), "plans.csv")
+
+
 def place_among(methods: Sequence[Method], training: str) -> Leaderboard:
     """The published results of a leaderboard, and then one's own.
 
@@ -95,4 +103,8 @@ def _cell(text: str) -> Cell:
 
 
 def _read(name: str) -> Iterator[dict[str, str]]:
-    yield from csv.DictReader((files(__name__) / name).read_text(encoding="utf-8").splitlines())
+    yield from csv.DictReader(_lines(name))
+
+
+def _lines(name: str) -> list[str]:
+    return (files(__name__) / name).read_text(encoding="utf-8").splitlines()

@@ -19,6 +19,7 @@ from fewshot.results.collection import StoredRun, collect_runs
 from fewshot.results.exchange import export_runs, import_file
 from fewshot.results.file import ROWS_FILE
 from fewshot.results.frames import load_runs
+from fewshot.results.known_plans import KnownPlans, faults_of_plans
 from fewshot.results.leaderboard import FEWEST_EPISODES
 from fewshot.results.methods import Method, find_methods
 from fewshot.results.paragraph import plans_of, write_paragraph
@@ -60,13 +61,16 @@ class Submission:
     plans: tuple[dict[str, str], ...]
 
 
-def write_submission(runs: Sequence[StoredRun], out: Path, name: str) -> list[str]:
+def write_submission(
+    runs: Sequence[StoredRun], out: Path, name: str, known: Sequence[KnownPlans] | None = None
+) -> list[str]:
     """Write a submission.
 
     Args:
         runs: the runs of one method or of several; one run per seed.
         out: the folder, made when absent.
         name: what to call it.
+        known: the episodes that the leaderboard knows; None accepts any.
 
     Returns:
         What `check_runs` finds against it; the folder is written all the same.
@@ -95,7 +99,7 @@ def write_submission(runs: Sequence[StoredRun], out: Path, name: str) -> list[st
     write_text(out / CARD, json.dumps(card, indent=1, ensure_ascii=False) + "\n")
     text = yaml.safe_dump(last.get("experiment", {}), sort_keys=False, allow_unicode=True)
     write_text(out / CONFIG, f"# command:  {last.get('command')}\n{text}")
-    return check_runs(read)
+    return check_runs(read, known)
 
 
 def find_submissions(place: Path) -> list[Path]:
@@ -111,8 +115,12 @@ def find_submissions(place: Path) -> list[Path]:
     return found
 
 
-def read_submission(folder: Path) -> Submission:
+def read_submission(folder: Path, known: Sequence[KnownPlans] | None = None) -> Submission:
     """Read a submission and check it.
+
+    Args:
+        folder: where it lies.
+        known: the episodes that the leaderboard knows; None accepts any.
 
     Raises:
         InputError: a file is missing or damaged, or the submission is not complete; lists every
@@ -125,7 +133,7 @@ def read_submission(folder: Path) -> Submission:
         stored = collect_runs(Path(place)).runs
         read = [_read(one) for one in stored]
         methods = find_methods(load_runs(stored))
-    faults = check_runs(read)
+    faults = check_runs(read, known)
     plans = tuple(plans_of(rows) for _, rows in read)
     for (run, _), found in zip(read, plans, strict=True):
         if claimed.get(run.id) != found:
@@ -139,11 +147,14 @@ def read_submission(folder: Path) -> Submission:
     )
 
 
-def check_runs(read: Sequence[tuple[Run, pd.DataFrame]]) -> list[str]:
+def check_runs(
+    read: Sequence[tuple[Run, pd.DataFrame]], known: Sequence[KnownPlans] | None = None
+) -> list[str]:
     """What is against runs on a leaderboard: every fault, in words.
 
     Args:
         read: runs with their rows.
+        known: the episodes that the leaderboard knows; None accepts any.
     """
     faults = [] if read else ["there is no run in it"]
     counts: dict[tuple[str, str], int] = {}
@@ -165,6 +176,8 @@ def check_runs(read: Sequence[tuple[Run, pd.DataFrame]]) -> list[str]:
             faults.append(f"run {run.id} has {failed} failed episodes")
         if (rows["plan"] == "").any():
             faults.append(f"run {run.id} has rows without the hash of their plan")
+        elif known is not None:
+            faults += faults_of_plans(run, rows, known)
         for (head, source), found in rows.groupby(["head", "source"], observed=True):
             key = (str(head), str(source))
             counts[key] = counts.get(key, 0) + int(found["accuracy"].count())

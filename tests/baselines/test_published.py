@@ -1,14 +1,19 @@
 """The published leaderboards are reproduced to the last digit, and own rows find their place."""
 
 import csv
+import json
 import math
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from baselines.published import place_among, read_published, read_references
-from episodes.protocol import SOURCES, find_protocol
+from baselines.published import place_among, read_known_plans, read_published, read_references
+from episodes.plan_file import draw_plans
+from episodes.protocol import PROTOCOLS, SOURCES, Split, find_protocol
+from episodes.sampling import EpisodeSampler
+from episodes.source import find_spec
+from episodes.spec import parse_spec
 from fewshot.results.frames import load
 from fewshot.results.leaderboard import COLUMNS, TRAININGS, build_leaderboard
 from fewshot.results.methods import find_methods
@@ -171,3 +176,44 @@ def test_another_training_is_never_ranked(tmp_path, fill):
 def test_the_tables_hold_no_method_twice():
     for training in TRAININGS:
         assert set(Counter(e.method for e in read_published(training)).values()) == {1}
+
+
+def specs_of(benchmark, miniature):
+    """A function from the name of a source to its specification; None where it is not here."""
+    if benchmark != "Meta-Dataset":
+        return lambda source: find_spec(miniature, source)
+    folder = SHARED.parent / "dataset_specs"
+    if not folder.is_dir():
+        pytest.skip("the official specifications are not here")
+
+    def read(source):
+        path = folder / f"{source}_dataset_spec.json"
+        return parse_spec(json.loads(path.read_text(encoding="utf-8")), path)
+
+    return read
+
+
+@pytest.mark.parametrize("benchmark", ["miniature v1 (not Meta-Dataset)", "Meta-Dataset"])
+def test_known_plans_are_those_drawn(benchmark, miniature):
+    read_spec = specs_of(benchmark, miniature)
+    known = [one for one in read_known_plans() if one.benchmark == benchmark]
+    drawn = {}
+    for one in known[:: len(known) // 4]:
+        spec = drawn.setdefault(one.source, read_spec(one.source))
+        sampler = EpisodeSampler(spec, one.split, one.protocol)
+        plans = draw_plans(sampler, one.seed, one.episodes)
+        assert plans.hash == one.hash and plans.protocol.hash == one.protocol_hash
+        assert spec.fingerprint == one.specification
+
+
+def test_every_protocol_is_known_whole():
+    known = {(one.benchmark, one.protocol_hash, one.source, one.seed) for one in read_known_plans()}
+    benchmarks = {benchmark for benchmark, *_ in known}
+    assert len(benchmarks) == 2 and len(known) == len(read_known_plans())
+    assert known == {
+        (benchmark, protocol.hash, source, seed)
+        for benchmark in benchmarks
+        for protocol in PROTOCOLS.values()
+        for source in protocol.sources(Split.TEST)
+        for seed in range(5)
+    }
