@@ -11,7 +11,7 @@ split 70/15/15 by the benchmark's rule for such sources (facts of the official f
 section 2.1). Files are numbered in the order of their names, in Unicode's composed form, so a
 copy on another machine or file system gives the same episodes.
 
-Names that start with a dot are the system's and are left out, unless they hold an image. Files
+Names of the system's (`.DS_Store`, `Thumbs.db`, …) are left out, unless they hold an image. Files
 beside the class folders (a licence, a read-me) are left alone, unless they are images. Anything
 else that is out of place is refused: nothing is skipped in silence.
 """
@@ -36,6 +36,8 @@ from episodes.spec import SourceSpec
 SPLITS_FILE = "splits.json"
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp"})
 SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"BM")
+SYSTEM_NAMES = frozenset({"__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir"})
+"""What file managers leave in folders, beside names that start with a dot; in any case."""
 SPLIT_SEED = 22
 """The seed of the official converters."""
 NAMED_AT_MOST = 30
@@ -87,6 +89,11 @@ def default_sizes(classes: int) -> tuple[int, int]:
     return train, int(0.85 * classes) - train
 
 
+def is_system_name(name: str) -> bool:
+    """Whether a file or folder is the operating system's, and no data, by its name."""
+    return name.startswith(".") or name.lower() in SYSTEM_NAMES
+
+
 def is_image(start: bytes) -> bool:
     """Whether the first bytes of a file are those of a JPEG, PNG, GIF or BMP."""
     return start.startswith(SIGNATURES)
@@ -136,7 +143,7 @@ def list_folder(folder: Path) -> tuple[list[ClassFolder], list[InputError]]:
     strays: list[str] = []
     faults: list[InputError] = []
     for entry in _scan(folder):
-        is_class = entry.is_dir() and not entry.name.startswith(".")
+        is_class = entry.is_dir() and not is_system_name(entry.name)
         mistyped = entry.name.endswith(".json") and entry.name != SPLITS_FILE
         if is_class and _is_utf8(entry.name):
             try:
@@ -173,7 +180,7 @@ def list_folder(folder: Path) -> tuple[list[ClassFolder], list[InputError]]:
 def _list_class(folder: Path, strays: list[str]) -> ClassFolder:
     names = []
     for entry in _scan(folder):
-        hidden, image = entry.name.startswith("."), _claims_to_be_image(entry)
+        hidden, image = is_system_name(entry.name), _claims_to_be_image(entry)
         if image and not hidden and _is_utf8(entry.name):
             names.append(entry.name)
         elif image or not hidden:

@@ -8,7 +8,7 @@ from episodes.convert.encoding import Box
 from episodes.convert.origin import Download, Origin
 from episodes.convert.raw import read_text
 from episodes.convert.source import RawSource
-from episodes.convert.splits import ClassNames, in_order
+from episodes.convert.splits import ClassNames, check_distinct, in_order
 from episodes.convert.tree import RawFolder, need_file
 from episodes.faults import InputError
 
@@ -44,8 +44,10 @@ class Aircraft(RawSource):
 
     def class_names(self) -> list[str]:
         """The lines of `variants.txt`, sorted."""
-        text = read_text(need_file(self.folder, "variants.txt"))
-        return sorted(line.strip() for line in text.splitlines() if line.strip())
+        file = need_file(self.folder, "variants.txt")
+        names = sorted(line.strip() for line in read_text(file).splitlines() if line.strip())
+        check_distinct(names, file.where)
+        return names
 
     def images(self, splits: ClassNames) -> list[ClassImages]:
         """The images of a variant sorted by name, each cropped to its box."""

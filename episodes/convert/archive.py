@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import os
+import stat
 import tarfile
 import zipfile
 from collections.abc import Iterator
@@ -19,37 +20,46 @@ import indexed_gzip
 
 from episodes.convert.raw import DAMAGED, RawFile
 from episodes.faults import InputError
+from episodes.folder import is_system_name
 from episodes.records import cache_folder
 from episodes.tfrecord import replacing
 
-TARS = (".tar",)
-GZIPPED_TARS = (".tgz", ".tar.gz")
-ZIPS = (".zip",)
+SUFFIXES = (".tar", ".tgz", ".tar.gz", ".zip")
+ZIP_STARTS = (b"PK\x03\x04", b"PK\x05\x06")
+GZIP_START = b"\x1f\x8b"
 MARKS_AT_MOST = 1500
 """Of a gzipped file; each takes 32 KB of memory in every process that reads the file."""
 CLOSEST_MARKS = 1 << 20
 """Bytes between marks, at least."""
 TAR_BLOCK = 512
+MOST_PADDING = 1 << 22
+"""Bytes behind the end of a tar; where more are empty, room was kept for what never came."""
+EXTRACT = "Extract this archive."
 
 
 def is_archive(name: str) -> bool:
     """Whether a file name is that of an archive that can be read."""
-    return name.lower().endswith(TARS + GZIPPED_TARS + ZIPS)
+    return name.lower().endswith(SUFFIXES)
 
 
 def list_archive(path: Path) -> list[RawFile]:
     """The files in an archive, in the order in which they lie there.
 
+    What it is, its first bytes tell: browsers unpack what they download, and keep its name.
+
     Raises:
-        InputError: it cannot be read, is cut off, or a member's name leads out of it.
+        InputError: it cannot be read, is cut off, or holds what is no file of this archive.
     """
-    name = path.name.lower()
     try:
-        if name.endswith(ZIPS):
+        with path.open("rb") as file:
+            start = file.read(4)
+        if start in ZIP_STARTS or path.suffix.lower() == ".zip":
             return _list_zip(path)
-        if name.endswith(GZIPPED_TARS):
+        if start.startswith(GZIP_START):
             return _list_gzip(path)
         return _list_tar(RawFile(path.name, str(path), 0, path.stat().st_size))
+    except InputError as error:
+        raise InputError(error.what, path, error.remedy) from error
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, indexed_gzip.ZranError) as error:
         raise InputError(f"is not a whole archive ({error}).", path, DAMAGED) from error
     except OSError as error:
@@ -65,6 +75,8 @@ def list_tar(file: RawFile) -> list[RawFile]:
     """
     try:
         return _list_tar(file)
+    except InputError as error:
+        raise InputError(error.what, file.where, error.remedy) from error
     except tarfile.TarError as error:
         raise InputError(f"is not a whole tar ({error}).", file.where, DAMAGED) from error
 
@@ -88,11 +100,12 @@ def _walk_tar(stream: Any, size: int) -> Iterator[tuple[str, int, int]]:
             end = member.offset_data + -(-member.size // TAR_BLOCK) * TAR_BLOCK * member.isreg()
             if member.isreg() and not member.issparse():
                 known[member.name] = member.offset_data, member.size
-            elif not (member.islnk() and member.linkname in known):
-                continue
-            offset, length = known[member.linkname if member.islnk() else member.name]
-            yield _inside(member.name), offset, length
-    if end + TAR_BLOCK > size:
+                yield _inside(member.name), member.offset_data, member.size
+            elif member.islnk() and member.linkname in known:
+                yield _inside(member.name), *known[member.linkname]
+            elif not member.isdir() and not is_system_name(member.name.rpartition("/")[2]):
+                raise InputError(f"holds {member.name!r}, a link or no file.", remedy=EXTRACT)
+    if end + TAR_BLOCK > size or size - end > MOST_PADDING:
         raise tarfile.ReadError("its end is missing")
     stream.seek(end)
     if any(stream.read(TAR_BLOCK)):
@@ -145,7 +158,9 @@ def _list_zip(path: Path) -> list[RawFile]:
                 continue
             if member.compress_type not in codings or member.flag_bits & 1:
                 what = f"{member.filename!r} in it is encrypted, or compressed in a rare way."
-                raise InputError(what, path, "Extract this archive.")
+                raise InputError(what, remedy=EXTRACT)
+            if stat.S_ISLNK(member.external_attr >> 16):
+                raise InputError(f"holds {member.filename!r}, a link.", remedy=EXTRACT)
             coding, size = codings[member.compress_type], member.compress_size
             name = _inside(member.filename)
             files.append(RawFile(name, str(path), member.header_offset, size, coding, member.CRC))

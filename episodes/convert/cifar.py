@@ -5,7 +5,7 @@ That version is a pickle, which this reads as data, without running any of it.
 """
 
 from functools import cached_property
-from typing import Any
+from typing import Any, Never
 
 import numpy as np
 
@@ -15,12 +15,13 @@ from episodes.convert.origin import Download, Origin
 from episodes.convert.pickled import read_pickled
 from episodes.convert.raw import read_raw
 from episodes.convert.source import RawSource
-from episodes.convert.splits import ClassNames, all_test, in_order
+from episodes.convert.splits import ClassNames, all_test, check_distinct, in_order
 from episodes.convert.tree import RawFolder, need_file
 from episodes.faults import InputError
 
 SIDE = 32
 PAGE = "https://www.cs.toronto.edu/~kriz/"
+AGAIN = "Download the Python version again."
 
 
 class Cifar10(RawSource):
@@ -57,12 +58,22 @@ class Cifar10(RawSource):
             return [found[entry] for entry in entries]
         except (ValueError, KeyError, TypeError) as error:
             what = f"is not a file of {self.origin.title} ({error})."
-            raise InputError(what, file.where, "Download the Python version again.") from error
+            raise InputError(what, file.where, AGAIN) from error
+
+    def _names(self) -> list[str]:
+        """The name of every label."""
+        names: list[str] = self._read(self.meta, self.label_names)[0]
+        if not _all_are(str, names):
+            self._refuse(self.meta, "its names of labels are no list of texts.")
+        check_distinct(names, need_file(self.folder, self.meta).where)
+        return names
+
+    def _refuse(self, name: str, what: str) -> Never:
+        raise InputError(what, need_file(self.folder, name).where, AGAIN)
 
     def class_names(self) -> list[str]:
         """The names of the labels, sorted."""
-        (names,) = self._read(self.meta, self.label_names)
-        return sorted(names)
+        return sorted(self._names())
 
     def splits(self) -> ClassNames:
         """All are test classes."""
@@ -72,11 +83,15 @@ class Cifar10(RawSource):
 
     def images(self, splits: ClassNames) -> list[ClassImages]:
         """The images of a label, in the order of their file names."""
-        (names,) = self._read(self.meta, self.label_names)
+        names = self._names()
         data, labels, files = self._read(self.batch, "data", self.labels, "filenames")
+        if not (isinstance(data, bytes) and _all_are(int, labels) and _all_are(str, files)):
+            self._refuse(self.batch, "its pixels, labels or names of files are something else.")
         if not len(data) == 3 * SIDE * SIDE * len(labels) == 3 * SIDE * SIDE * len(files):
             what = f"{len(data)} bytes, {len(labels)} labels, {len(files)} names do not agree."
-            raise InputError(what, need_file(self.folder, self.batch).where, "Download it again.")
+            self._refuse(self.batch, what)
+        if not set(labels) <= set(range(len(names))):
+            self._refuse(self.batch, f"it has labels that are not 0 to {len(names) - 1}.")
         planes = np.frombuffer(data, np.uint8).reshape(-1, 3, SIDE, SIDE)
         order: dict[str, list[int]] = {name: [] for name in names}
         for image in sorted(range(len(files)), key=lambda k: files[k]):
@@ -106,3 +121,7 @@ class Cifar100(Cifar10):
             ),
         ),
     )
+
+
+def _all_are(kind: type, values: Any) -> bool:
+    return isinstance(values, list) and all(type(value) is kind for value in values)

@@ -6,7 +6,7 @@ from episodes.convert.class_images import ClassImages, ImageFiles
 from episodes.convert.origin import Download, Origin
 from episodes.convert.raw import read_text
 from episodes.convert.source import RawSource
-from episodes.convert.splits import ClassNames, in_order
+from episodes.convert.splits import ClassNames, check_distinct, in_order
 from episodes.convert.tree import RawFolder, files_in, need_file, need_folder
 from episodes.faults import InputError
 
@@ -45,7 +45,9 @@ class Birds(RawSource):
         if any(len(line) != 2 for line in lines):
             what = "has a line that is not a number and a name."
             raise InputError(what, file.where, "Download it again.")
-        return [name for _, name in lines]
+        names = [name for _, name in lines]
+        check_distinct(names, file.where)
+        return names
 
     def images(self, splits: ClassNames) -> list[ClassImages]:
         """All files of a folder, sorted."""

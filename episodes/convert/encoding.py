@@ -14,6 +14,7 @@ from PIL import Image, ImageOps
 
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "PPM", "TIFF", "WEBP")
 """Kinds of files that are opened; the benchmark's sources hold the first five."""
+END_OF_JPEG = b"\xff\xd9"
 UNREADABLE = (
     OSError,
     SyntaxError,
@@ -39,11 +40,13 @@ def record_image(content: bytes, box: Box | None = None, invert: bool = False) -
         invert: every grey level g becomes 255 − g, after cropping.
 
     Raises:
-        Unreadable: the file is no image, or (where it has to be decoded) a damaged one.
+        Unreadable: the file is no image, is cut off, or (where it has to be decoded) is damaged.
     """
     try:
         image = Image.open(io.BytesIO(content), formats=FORMATS)
         as_it_is = image.format == "JPEG" and image.mode == "RGB" and box is None and not invert
+        if as_it_is and not content.rstrip(b"\0").endswith(END_OF_JPEG):
+            image.load()  # tells whether it is cut off, or only has bytes behind its end
         return content if as_it_is else encode(_change(image, box, invert))
     except UNREADABLE as error:
         raise Unreadable(str(error) or type(error).__name__) from error

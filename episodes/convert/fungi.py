@@ -64,7 +64,7 @@ class Fungi(RawSource):
                     (int(one["image_id"]), int(one["category_id"])) for one in raw["annotations"]
                 ],
             }
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+        except (ArithmeticError, ValueError, KeyError, TypeError, RecursionError) as error:
             what = f"does not list categories, images and annotations ({error!r})."
             raise InputError(what, file.where, "Download it again.") from error
 

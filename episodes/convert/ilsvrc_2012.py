@@ -126,10 +126,15 @@ class ImageNet(RawSource):
         return self.need(self.origin.downloads[0])
 
     @cached_property
+    def links(self) -> RawFile:
+        """The file of parents and children."""
+        return need_file(self.need(self.origin.downloads[2]), LINKS)
+
+    @cached_property
     def graph(self) -> Graph:
         """The hierarchy of all classes."""
-        words, links = map(self.need, self.origin.downloads[1:])
-        texts = read_text(need_file(words, WORDS)), read_text(need_file(links, LINKS))
+        words = need_file(self.need(self.origin.downloads[1]), WORDS)
+        texts = read_text(words), read_text(self.links)
         try:
             return read_wordnet(*texts, self.class_names())
         except InputError as error:
@@ -138,7 +143,10 @@ class ImageNet(RawSource):
     @cached_property
     def graphs(self) -> Mapping[Split, Graph]:
         """The hierarchy of each split."""
-        return split_graph(self.graph)
+        try:
+            return split_graph(self.graph)
+        except InputError as error:
+            raise InputError(error.what, self.links.where, error.remedy) from error
 
     def class_names(self) -> list[str]:
         """The WordNet ids of all folders and tars, sorted."""

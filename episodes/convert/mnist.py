@@ -97,6 +97,9 @@ class Digits(RawSource):
         if len(images) != len(labels):
             what = f"{len(images)} images and {len(labels)} labels."
             raise InputError(what, self.raw.path, "Download both files again.")
+        if labels.max(initial=0) > 9 or images.shape[1] != images.shape[2]:
+            what = f"digits up to {labels.max()}, images of shape {images.shape[1:]}."
+            raise InputError(what, self.raw.path, "Download both files again.")
         classes = [np.flatnonzero(labels == int(name[-1])) for name in in_order(splits)]
         return [Bitmaps(images[some[by_name(len(some))]]) for some in classes]
 

@@ -78,7 +78,7 @@ class Objects(RawSource):
             bounds = np.array(boxes, dtype=np.float64).reshape(-1, 4)
             if not np.isfinite(bounds).all():
                 raise ValueError("a box is not finite")
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+        except (ArithmeticError, ValueError, KeyError, TypeError, RecursionError) as error:
             what = f"does not list categories and annotations ({error!r})."
             raise InputError(what, file.where, "Download it again.") from error
         return categories, np.array(images, dtype=np.int64).reshape(-1, 2), bounds

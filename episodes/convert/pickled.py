@@ -6,6 +6,7 @@ can be listed without running them, and those that build plain data are few. Wha
 """
 
 import pickletools
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,6 +64,14 @@ def _since_mark(stack: list[Any]) -> list[Any]:
     return found
 
 
+def _dictionary(pairs: Iterable[tuple[Any, Any]]) -> dict[Any, Any]:
+    """Keys are texts or numbers: to hash what is nested deeply could end the process."""
+    found = list(pairs)
+    if not all(isinstance(key, str | bytes | int) for key, _ in found):
+        raise TypeError("a key is neither a text nor a number")
+    return dict(found)
+
+
 def _step(name: str, argument: Any, stack: list[Any], memo: dict[Any, Any]) -> None:
     """Follow one instruction."""
     if name in TEXTS + BYTES + NUMBERS:
@@ -76,13 +85,13 @@ def _step(name: str, argument: Any, stack: list[Any], memo: dict[Any, Any]) -> N
     elif name in ("DICT", "LIST", "TUPLE"):
         values = _since_mark(stack)
         pairs = zip(values[::2], values[1::2], strict=True) if name == "DICT" else ()
-        stack.append({"DICT": dict(pairs), "LIST": values, "TUPLE": tuple(values)}[name])
+        stack.append({"DICT": _dictionary(pairs), "LIST": values, "TUPLE": tuple(values)}[name])
     elif name in ("TUPLE1", "TUPLE2", "TUPLE3"):
         count = int(name[-1])
         stack[-count:] = [tuple(stack[-count:])]
     elif name in ("SETITEM", "SETITEMS"):
         values = [stack.pop(-2), stack.pop()] if name == "SETITEM" else _since_mark(stack)
-        stack[-1].update(zip(values[::2], values[1::2], strict=True))
+        stack[-1].update(_dictionary(zip(values[::2], values[1::2], strict=True)))
     elif name in ("APPEND", "APPENDS"):
         values = [stack.pop()] if name == "APPEND" else _since_mark(stack)
         stack[-1].extend(values)

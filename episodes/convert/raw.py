@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -63,7 +64,7 @@ def read_raw(file: RawFile) -> bytes:
     """
     try:
         return READERS[file.coding](file)
-    except (OSError, zlib.error, EOFError) as error:
+    except (OSError, zlib.error, EOFError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         remedy = "Check the file and its permissions." if file.size < 0 else DAMAGED
         raise InputError(f"cannot be read: {reason}.", file.where, remedy) from error
@@ -104,7 +105,7 @@ def map_raw(file: RawFile) -> npt.NDArray[Any]:
             if 0 in shape:
                 return np.zeros(shape, dtype)
             return np.memmap(stream, dtype, "r", offset, shape, order)  # type: ignore[call-overload, no-any-return]
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, TokenError) as error:
         what = f"is not a whole .npy file ({error})."
         raise InputError(what, file.where, "Download it again.") from error
 

@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from episodes.faults import InputError
 from episodes.folder import split_classes
@@ -30,6 +31,14 @@ def draw_splits(names: Sequence[str], train: int, valid: int) -> ClassNames:
         split: tuple(names[place] for place in places)
         for split, places in zip(Split, drawn, strict=True)
     }
+
+
+def check_distinct(names: Sequence[str], where: str) -> None:
+    """Raises InputError where a list of classes names one twice."""
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        what = f"names {len(twice)} classes twice: {', '.join(twice[:5])}."
+        raise InputError(what, where, "Download it again.")
 
 
 def all_test(names: Sequence[str]) -> ClassNames:
@@ -69,13 +78,14 @@ def read_splits(path: Path, names: Sequence[str]) -> ClassNames:
         InputError: the file is broken, or names a class twice or one that is not there.
     """
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        raw = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_without_repeats)
         splits = {split: tuple(raw[split.value]) for split in Split}
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         what = f"does not list the classes of train, valid and test ({error!r})."
         raise InputError(what, path, FORM) from error
     listed = in_order(splits)
-    if not listed or not all(isinstance(name, str) for name in listed):
+    lists = all(isinstance(raw[split.value], list) for split in Split)
+    if not (listed and lists and all(isinstance(name, str) for name in listed)):
         raise InputError("does not list class names.", path, FORM)
     problems = {
         "named twice": [name for name, count in Counter(listed).items() if count > 1],
@@ -87,3 +97,10 @@ def read_splits(path: Path, names: Sequence[str]) -> ClassNames:
             what = f"{len(wrong)} classes are {problem}: {examples}."
             raise InputError(what, path, "Correct the lists.")
     return splits
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("an entry is there twice")
+    return found

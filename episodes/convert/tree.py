@@ -15,8 +15,9 @@ from typing import Protocol
 from episodes.convert.archive import is_archive, list_archive, list_tar
 from episodes.convert.raw import RawFile
 from episodes.faults import InputError
+from episodes.folder import is_system_name
 
-DEEPEST = 4
+DEEPEST = 6
 """Levels below the user's folder, or inside an archive, that are searched."""
 LEVELS_UP = 3
 MOST_SEARCHED = 64
@@ -24,7 +25,7 @@ MOST_SEARCHED = 64
 
 
 class RawFolder(Protocol):
-    """A folder, on disk or in an archive. Names that start with a dot are left out."""
+    """A folder, on disk or in an archive. Names of the system's are left out."""
 
     where: str
 
@@ -53,7 +54,7 @@ class DiskFolder:
     def _entries(self) -> tuple[list[str], list[str]]:
         try:
             with os.scandir(self.path) as entries:
-                visible = [entry for entry in entries if not entry.name.startswith(".")]
+                visible = [entry for entry in entries if not is_system_name(entry.name)]
                 folders = sorted(entry.name for entry in visible if entry.is_dir())
         except OSError as error:
             what = f"the folder cannot be listed: {error.strerror}."
@@ -91,7 +92,7 @@ class ArchiveFolder:
         self._folders: dict[str, set[str]] = {"": set()}
         for member in members:
             *above, name = member.name.split("/")
-            if any(part.startswith(".") for part in member.name.split("/")):
+            if any(map(is_system_name, member.name.split("/"))):
                 continue
             for depth in range(len(above)):
                 parent, path = "/".join(above[:depth]), "/".join(above[: depth + 1])
@@ -190,13 +191,22 @@ class RawData:
         Args:
             wanted: tells by a folder's landmarks.
             archives: patterns of file names, in any case.
+
+        Raises:
+            InputError: an archive is damaged; only after all others have been looked into.
         """
         if self.path.is_file():
             yield from filter(wanted, walk(mount(self.path)))
             return
         yield from filter(wanted, walk(DiskFolder(self.path)))
+        damaged: list[InputError] = []
         for path in self.archives(archives):
-            yield from filter(wanted, walk(mount(path)))
+            try:
+                yield from filter(wanted, walk(mount(path)))
+            except InputError as error:
+                damaged.append(error)
+        if damaged:
+            raise damaged[0]
 
     def archives(self, patterns: Sequence[str]) -> list[Path]:
         """Archives of these names that lie where raw data are looked for; they are not opened."""

@@ -104,30 +104,99 @@ def test_damage_inside_is_noticed(name, tmp_path):
 @pytest.mark.parametrize("evil", ["../out.txt", "a/../../out.txt", "/etc/out.txt"])
 def test_names_that_lead_out(name, evil, tmp_path):
     path = packed(tmp_path, name, {"in.txt": b"", evil: b"evil"})
-    with pytest.raises(InputError, match="a member whose name leads out of it"):
+    with pytest.raises(InputError, match=f"{name}: holds a member whose name leads out of it"):
         list_archive(path)
     assert [p.name for p in tmp_path.iterdir()] == [name]
 
 
-def test_links_in_a_tar(tmp_path):
-    """A hard link is the file that it means; a symbolic one, which may mean any, is no file."""
-    path = tmp_path / "links.tar"
+def tar_of(path, *members):
+    """A tar of (kind, name, what it links to)."""
     with tarfile.open(path, "w") as tar:
-        member = tarfile.TarInfo("first")
-        member.size = 5
-        tar.addfile(member, io.BytesIO(b"first"))
-        for kind, name, target in (
-            (tarfile.LNKTYPE, "again", "first"),
-            (tarfile.SYMTYPE, "outside", "/etc/passwd"),
-            (tarfile.LNKTYPE, "nowhere", "absent"),
-        ):
-            link = tarfile.TarInfo(name)
-            link.type, link.linkname = kind, target
-            tar.addfile(link)
-    assert {file.name: read_raw(file) for file in list_archive(path)} == {
-        "first": b"first",
-        "again": b"first",
-    }
+        first = tarfile.TarInfo("first")
+        first.size = 5
+        tar.addfile(first, io.BytesIO(b"first"))
+        for kind, name, target in members:
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = kind, target
+            tar.addfile(member)
+    return path
+
+
+def test_a_hard_link_in_a_tar_is_the_file_that_it_means(tmp_path):
+    path = tar_of(tmp_path / "a.tar", (tarfile.LNKTYPE, "again", "first"))
+    found = {file.name: read_raw(file) for file in list_archive(path)}
+    assert found == {"first": b"first", "again": b"first"}
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        (tarfile.SYMTYPE, "outside", "/etc/passwd"),
+        (tarfile.SYMTYPE, "first", "first"),
+        (tarfile.LNKTYPE, "nowhere", "absent"),
+        (tarfile.FIFOTYPE, "pipe", ""),
+        (tarfile.CHRTYPE, "device", ""),
+        (tarfile.GNUTYPE_SPARSE, "holes", ""),
+    ],
+)
+def test_what_is_no_file_in_a_tar_is_not_left_out_in_silence(member, tmp_path):
+    path = tar_of(tmp_path / "a.tar", member)
+    with pytest.raises(InputError, match=rf"a\.tar: holds '{member[1]}', .*Extract"):
+        list_archive(path)
+    hidden = tar_of(tmp_path / "b.tar", (member[0], f"folder/._{member[1]}", member[2]))
+    assert [file.name for file in list_archive(hidden)] == ["first"]
+
+
+def test_a_link_in_a_zip(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as zipped:
+        link = zipfile.ZipInfo("link")
+        link.create_system, link.external_attr = 3, 0o120777 << 16
+        zipped.writestr(link, "/etc/passwd")
+    with pytest.raises(InputError, match=r"a\.zip: holds 'link', a link"):
+        list_archive(tmp_path / "a.zip")
+
+
+def test_room_kept_for_what_never_came(tmp_path):
+    """Some downloaders make the file as large as it will be, and then fill it."""
+    path = packed(tmp_path, "a.tar")
+    os.truncate(path, path.stat().st_size + 5_000_000)
+    with pytest.raises(InputError, match=r"is not a whole archive \(its end is missing\)"):
+        list_archive(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "form"), [("a.tgz", ".tar"), ("a.tar", ".tgz"), ("a.tar", ".zip")]
+)
+def test_content_tells_what_an_archive_is(name, form, tmp_path):
+    """Browsers unpack `.tgz` and keep the name; servers call all sorts `.tar`."""
+    (tmp_path / name).write_bytes(pack(form, CONTENT))
+    assert {file.name: read_raw(file) for file in list_archive(tmp_path / name)} == CONTENT
+
+
+def test_several_gzip_streams_in_one_file(tmp_path):
+    """As `pigz` and appending write them."""
+    import gzip
+
+    plain = pack(".tar", CONTENT)
+    halves = plain[: len(plain) // 2], plain[len(plain) // 2 :]
+    (tmp_path / "a.tgz").write_bytes(b"".join(map(gzip.compress, halves)))
+    assert {file.name: read_raw(file) for file in list_archive(tmp_path / "a.tgz")} == CONTENT
+
+
+JUNK = (".DS_Store", "._x 1.jpg", "Thumbs.db", "desktop.ini", "__MACOSX/a/._x", "@eaDir/x@SynoEA")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_file_managers_leave_is_not_seen(name, tmp_path):
+    junk = {f"a/{one}": b"junk" for one in JUNK} | {f"{one}": b"junk" for one in JUNK}
+    packed(tmp_path, name, junk | {"a/x 1.jpg": b"image"})
+    for path in junk:
+        (tmp_path / "folder" / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "folder" / path).write_bytes(b"junk")
+    (tmp_path / "folder/a/x 1.jpg").write_bytes(b"image")
+    for folder in (mount(tmp_path / name), DiskFolder(tmp_path / "folder")):
+        assert (folder.folders, folder.files) == (["a"], [])
+        assert (folder.folder("a").folders, folder.folder("a").files) == ([], ["x 1.jpg"])
 
 
 def test_what_zip_can_have(tmp_path):
@@ -187,10 +256,22 @@ def test_folders_of_many_classes_are_not_searched(tmp_path):
     for k in range(70):
         (tmp_path / "images" / f"class {k}").mkdir(parents=True)
     (tmp_path / "images" / "class 1" / "deep").mkdir()
-    (tmp_path / "one/two/three/four/five").mkdir(parents=True)
+    (tmp_path / "one/two/three/four/five/six/seven").mkdir(parents=True)
     found = {folder.where.removeprefix(str(tmp_path)) for folder in walk(DiskFolder(tmp_path))}
-    levels = ("", "/images", "/one", "/one/two", "/one/two/three", "/one/two/three/four")
+    below = [f"/{path}" for path in ("one", "one/two", "one/two/three", "one/two/three/four")]
+    levels = ("", "/images", *below, below[-1] + "/five", below[-1] + "/five/six")
     assert found == set(levels)
+
+
+def test_a_damaged_archive_does_not_hide_a_whole_one(tmp_path):
+    """It is only said where nothing else has what is sought."""
+    packed(tmp_path, "a-fungi.tgz", {"images/1.jpg": b"x"})
+    os.truncate(tmp_path / "a-fungi.tgz", 50)
+    packed(tmp_path, "b-fungi.tar", {"images/1.jpg": b"x"})
+    found = RawData(tmp_path).search(lambda folder: "images" in folder.folders, ["*fungi*"])
+    assert next(found).where == str(tmp_path / "b-fungi.tar")
+    with pytest.raises(InputError, match=r"a-fungi\.tgz: is not a whole archive"):
+        next(found)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """What users have instead of the raw data: one message each, and nothing written."""
 
+import gzip
 import io
 import json
 import os
@@ -9,12 +10,14 @@ import shutil
 import numpy as np
 import pytest
 import scipy.io
+from PIL import Image
 
-from episodes import InputError
+from episodes import InputError, load_spec
 from episodes.convert import open_raw
 from episodes.convert.conversion import convert
 from episodes.convert.pickled import read_pickled
 from episodes.convert.source import Options
+from episodes.records import Records
 from tests.episodes.convert.raw_data import encoded
 from tests.episodes.convert.raw_lists import python2_pickle
 from tests.episodes.convert.raw_trees import MAKERS
@@ -120,6 +123,17 @@ def npy(array, **options):
     return stream.getvalue()
 
 
+def idx(kind, count, content):
+    header = b"\0\0\x08" + kind + count.to_bytes(4, "big")
+    return gzip.compress(header + content)
+
+
+def cifar_batch(**changed):
+    entries = {"data": np.zeros((1, 3072), np.uint8), "labels": [1], "filenames": ["a.png"]}
+    return python2_pickle(entries | changed)
+
+
+BATCH, META = (f"raw/cifar-10-batches-py/{name}" for name in ("test_batch", "batches.meta"))
 BOX = "aircraft/fgvc-aircraft-2013b/data/images_box.txt"
 DAMAGED = [
     (
@@ -157,13 +171,33 @@ DAMAGED = [
     ("mnist/t10k-labels-idx1-ubyte.gz", b"text", "is not a whole IDX file of 1 dimensions"),
     ("ilsvrc_2012/words.txt", b"n00001740 entity", "words.txt has the line 'n00001740 entity'"),
     ("ilsvrc_2012/wordnet.is_a.txt", b"n1 n2 n3", "has the line 'n1 n2 n3', not two nodes"),
-    ("ilsvrc_2012/wordnet.is_a.txt", b"", "WordNet's node n02075296 is not above"),
+    ("ilsvrc_2012/wordnet.is_a.txt", b"", "is_a.txt: WordNet's node n02075296 is not above"),
+    (
+        "cu_birds/CUB_200_2011/classes.txt",
+        b"1 a\n2 b\n3 a\n",
+        "classes.txt: names 1 classes twice: a",
+    ),
+    (
+        BOX.replace("images_box", "variants"),
+        b"x 1\nx 1\n",
+        "variants.txt: names 1 classes twice: x 1",
+    ),
+    ("fungi/val.json", b'{"categories": [{"id": 1e999}]}', "val.json: does not list categories"),
+    ("quickdraw/thing 30.npy", npy(np.zeros((9, 784), bool)).replace(b"}", b" ", 1), "not a whole"),
+    ("mnist/t10k-labels-idx1-ubyte.gz", idx(b"\1", 130, bytes([12] * 130)), "digits up to 12"),
+    (BATCH, python2_pickle({"labels": [1, 2]}), "test_batch: is not a file of CIFAR-10"),
+    (BATCH, cifar_batch(labels=[11]), "test_batch: it has labels that are not 0 to 9"),
+    (BATCH, cifar_batch(labels=["1"]), "its pixels, labels or names of files are something else"),
+    (BATCH, cifar_batch(filenames=["a", "b"]), "3072 bytes, 1 labels, 2 names do not agree"),
+    (META, python2_pickle({"label_names": [1] * 10}), "names of labels are no list of texts"),
+    (META, python2_pickle({"label_names": ["a"] * 10}), "batches.meta: names 1 classes twice: a"),
+    (META, python2_pickle({"label_names": ["a", "b"]}), "2 classes of cifar10 are there, not 10"),
 ]
 
 
-@pytest.mark.parametrize(("path", "content", "message"), DAMAGED)
+@pytest.mark.parametrize(("path", "content", "message"), DAMAGED, ids=range(len(DAMAGED)))
 def test_something_is_broken(path, content, message, raw, tmp_path):
-    source = path.partition("/")[0]
+    source = "cifar10" if path in (BATCH, META) else path.partition("/")[0]
     folder = raw(source)
     replace(folder / path, content)
     import re
@@ -223,6 +257,51 @@ def test_broken_lists_of_duplicates(text, pristine, tmp_path):
         run("ilsvrc_2012", pristine["ilsvrc_2012"], tmp_path / "r", [tmp_path / "list.txt"])
 
 
+@pytest.mark.parametrize("source", ["dtd", "cu_birds", "vgg_flower", "fungi"])
+def test_a_photograph_that_is_cut_off_is_named(source, raw, pristine, tmp_path):
+    """Its bytes would have been kept: only the last two tell that some are missing."""
+    folder = raw(source)
+    path = next(path for path in sorted(folder.rglob("*.[jJ]*")) if is_kept(path))
+    replace(path, path.read_bytes()[:-9])
+    message = refusal(source, folder, tmp_path / "records")
+    assert f"{path.name}: the image cannot be decoded (image file is truncated" in message
+
+
+def test_bytes_behind_the_end_of_a_photograph_are_kept(raw, tmp_path):
+    folder = raw("dtd")
+    path = next(path for path in sorted(folder.rglob("banded*.jpg")) if is_kept(path))
+    content = path.read_bytes() + b"by a camera"
+    replace(path, content)
+    done = run("dtd", folder, tmp_path / "records")
+    spec = load_spec(done.folder)
+    class_id = spec.class_names.index("banded")
+    split = next(split for split, ids in spec.split_classes.items() if class_id in ids)
+    found = Records(spec, split).read(class_id, np.arange(spec.images_per_class[class_id]))
+    assert content in [image for image, _ in found]
+
+
+def is_kept(path):
+    with Image.open(path) as image:
+        return (image.format, image.mode) == ("JPEG", "RGB")
+
+
+@pytest.mark.parametrize("name", ["Thumbs.db", ".DS_Store", "._banded_0001.jpg"])
+def test_what_file_managers_leave_in_class_folders(name, raw, pristine, tmp_path):
+    folder = raw("dtd")
+    (folder / "dtd/dtd/images/banded" / name).write_bytes(b"junk")
+    (folder / "__MACOSX/dtd/images/banded").mkdir(parents=True)
+    (folder / "__MACOSX/dtd/images/dotted").mkdir()
+    before = run("dtd", pristine["dtd"], tmp_path / "before")
+    assert run("dtd", folder, tmp_path / "records").images == before.images
+
+
+def test_any_other_file_in_a_class_folder_is_named(raw, tmp_path):
+    folder = raw("dtd")
+    (folder / "dtd/dtd/images/banded/notes.txt").write_text("mine")
+    message = refusal("dtd", folder, tmp_path / "records")
+    assert "banded/notes.txt: the image cannot be decoded" in message
+
+
 def test_half_downloaded(tmp_path):
     raw = MAKERS["dtd"]().pack(tmp_path / "raw")
     path = raw / "dtd-r1.0.1.tar.gz"
@@ -265,7 +344,10 @@ def test_what_python_2_pickled():
     assert np.array_equal(loaded["data"], entries["data"])  # the pickle is one
 
 
-@pytest.mark.parametrize("content", [b"", b"text", b"\x80\x02].", b"\x80\x02}", pickle.dumps(3)])
+NO_DICTIONARIES = [b"", b"text", b"\x80\x02].", b"\x80\x02}", pickle.dumps(3)]
+
+
+@pytest.mark.parametrize("content", [*NO_DICTIONARIES, pickle.dumps({((),): 1})])
 def test_no_pickle_of_a_dictionary(content):
     with pytest.raises(ValueError, match=r"pickle|truncated|exhausted"):
         read_pickled(content)

@@ -252,12 +252,19 @@ def test_own_splits_of_part_of_the_raw_data(tmp_path):
         ({"train": ["plain"], "valid": [], "test": []}, "1 classes are not in the raw data: plain"),
         ({"train": ["banded"], "test": []}, "does not list the classes"),
         ({"train": 3, "valid": [], "test": []}, "does not list the classes"),
+        ({"train": "banded", "valid": [], "test": []}, "does not list class names"),
+        ({"train": {"banded": 1}, "valid": [], "test": []}, "does not list class names"),
+        ({"train": [1], "valid": [], "test": []}, "does not list class names"),
+        ({"train": [["banded"]], "valid": [], "test": []}, "does not list class names"),
+        (["banded"], "does not list the classes"),
+        ('{"train": ["banded"], "train": [], "valid": [], "test": []}', "is there twice"),
+        ("train: banded", "does not list the classes"),
         ({"train": [], "valid": [], "test": []}, "does not list class names"),
     ],
 )
 def test_broken_splits(own, message, tmp_path):
     raw = make_dtd().write(tmp_path / "raw")
-    (tmp_path / "mine.json").write_text(json.dumps(own))
+    (tmp_path / "mine.json").write_text(own if isinstance(own, str) else json.dumps(own))
     with pytest.raises(InputError, match=message):
         run("dtd", raw, tmp_path / "records", own_splits=tmp_path / "mine.json")
     assert not (tmp_path / "records").exists()
