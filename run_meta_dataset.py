@@ -20,6 +20,7 @@ PROGRAM = "run_meta_dataset.py"
 WIDTH_OF_FILES = 240
 COMMANDS: dict[str, str] = {
     "evaluate": "train or load backbones, evaluate heads, print the table (the default)",
+    "sweep": "evaluate a grid of backbones, heads, settings and seeds; what fails stops no other",
     "convert": "make records from raw downloads, extracted or not",
     "data": "say what there is of every source, and where its raw data come from",
     "train": "train backbones: one per source, or one for all; on one process or many",

@@ -168,6 +168,22 @@ def read_card(metadata: Mapping[str, str], path: Path) -> Card:
         raise InputError("has no card that says what it is.", path, NOT_OURS) from error
 
 
+def load_card(path: Path) -> Card:
+    """The card of a checkpoint; its weights are not read.
+
+    Raises:
+        InputError: the file is missing or damaged, or has no card.
+    """
+    if not path.is_file():
+        raise InputError("there is no such file.", path, "Check the path of the checkpoint.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata: dict[str, str] = file.metadata() or {}
+    except (OSError, SafetensorError, ValueError) as error:
+        raise InputError(f"is not a readable checkpoint ({error}).", path, NOT_OURS) from error
+    return read_card(metadata, path)
+
+
 def load_checkpoint(path: Path, backbone: str) -> tuple[Backbone, Card]:
     """A backbone with the weights of a checkpoint.
 
@@ -220,7 +236,7 @@ def load_checkpoints(
         raise InputError("--checkpoint is empty.", remedy="Name at least one.")
     names = tuple(backbones)
     if not names:
-        names = tuple(read_card(load_tensors(path)[1], path).backbone for path in paths)
+        names = tuple(load_card(path).backbone for path in paths)
     if len(names) not in (1, len(paths)):
         raise InputError(
             f"{len(names)} backbones, but {len(paths)} checkpoints.",

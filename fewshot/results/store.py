@@ -154,6 +154,12 @@ class RowStore(ResultsFile):
                 )
         return Beginning(run, not fitting, tuple(differences))
 
+    def find(self, settings: Mapping[str, Any], ingredients: Mapping[str, str]) -> str | None:
+        """Id of the run that `begin` would go on with; None if it would begin a new one."""
+        wanted, made_of = _as_json(settings), dict(ingredients)
+        fitting = [run.id for run in self.runs() if not _differences(run, wanted, made_of)]
+        return fitting[-1] if fitting else None
+
     def runs(self) -> list[Run]:
         """Every run, in the order they were begun."""
         with self._plain_faults():
