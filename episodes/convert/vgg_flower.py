@@ -1,13 +1,12 @@
 """Oxford flowers: images and their labels. Source: facts of the official format, section 2.2."""
 
-import io
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from episodes.convert.class_images import ClassImages, ImageFiles
+from episodes.convert.matlab import read_matlab
 from episodes.convert.origin import Download, Origin
 from episodes.convert.raw import read_raw
 from episodes.convert.source import RawSource
@@ -160,15 +159,10 @@ class Flowers(RawSource):
     @cached_property
     def labels(self) -> npt.NDArray[np.int64]:
         """The label of every image, from 1."""
-        from scipy.io import loadmat  # slow to import, and needed nowhere else
-
         file = need_file(self.need(self.origin.downloads[1]), LABELS)
         try:
-            content: Any = io.BytesIO(read_raw(file))
-            labels = np.asarray(loadmat(content)["labels"]).ravel()
-        except InputError:
-            raise
-        except Exception as error:  # a damaged file breaks scipy in many ways
+            labels = read_matlab(read_raw(file), "labels")
+        except ValueError as error:
             what = f"is not a MATLAB file with `labels` ({error})."
             raise InputError(what, file.where, "Download it again.") from error
         if not np.isin(labels, np.arange(1, len(FLOWERS) + 1)).all():
