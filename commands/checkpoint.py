@@ -44,6 +44,9 @@ class Import:
     (torchvision, timm), which is folded into the first convolution."""
     transposed: bool = False
     """They expect height and width swapped (SUR's released networks do)."""
+    onto: Path | None = None
+    """Checkpoint, imported before, of the network that scales and offsets of SUR-pnf belong to;
+    what that one has seen is added to --seen."""
     image_size: int = 84
     """Side of the images that they were trained on, in pixels."""
     classes: str | None = None
@@ -101,7 +104,7 @@ def show(command: Show, console: Console) -> int:
 
 def bring_in(command: Import, console: Console) -> int:
     """Read, rename, fold, and write with a card."""
-    from fewshot.checkpoint import Card, save_checkpoint
+    from fewshot.checkpoint import Card, load_checkpoint, save_checkpoint
     from fewshot.class_list import read_classes
     from fewshot.foreign import adopt, read_weights
     from fewshot.results import collect
@@ -110,11 +113,20 @@ def bring_in(command: Import, console: Console) -> int:
         raise unknown_name("kind of pixels", command.pixels, PIXELS)
     classes = read_classes(command.classes) if command.classes else ()
     seen, name = parse_seen(command.seen), str(BackboneName.parse(command.backbone))
+    onto, made_from, size = None, {}, command.image_size
+    if command.onto is not None:
+        if command.pixels != "signed" or command.transposed:
+            remedy = "Give --pixels and --transposed when that network is imported."
+            raise InputError("takes images as its network does.", "--onto", remedy)
+        onto, base = load_checkpoint(command.onto, name)
+        made_from, size = {"init": base.weights}, base.image_size
+        seen = tuple(dict.fromkeys((*base.seen_splits, *seen)))
     backbone, outputs = adopt(
         name,
         read_weights(command.file),
         pixels=command.pixels,
         transposed=command.transposed,
+        onto=onto,
     )
     if classes and outputs != len(classes):
         held = f"a classifier of {outputs} classes" if outputs else "no classifier"
@@ -133,13 +145,14 @@ def bring_in(command: Import, console: Console) -> int:
             source="+".join(dict.fromkeys(one.partition(":")[0] for one in seen)),
             split="all" if any(one.endswith(":test") for one in seen) else "train",
             classes=classes,
-            image_size=command.image_size,
+            image_size=size,
             image_rule="official",
             protocol="none",
             seed=0,
             git_commit=(provenance["git"] or {}).get("commit"),
             versions=provenance["versions"],
-            method="imported",
+            method="imported" if onto is None else "film",
+            made_from=made_from,
             seen=seen,
             outputs=None if classes else outputs or 1,
             origin=command.origin or command.file.name,

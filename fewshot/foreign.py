@@ -1,24 +1,45 @@
 """Weights from elsewhere: torchvision's, timm's, SUR's and URL's files, read and renamed.
 
-Pickled files are read by PyTorch's restricted reader, which makes tensors and nothing else.
+Pickled files are read by PyTorch's restricted reader, which makes tensors and plain values.
 """
 
+import argparse
 import pickle
+import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from episodes.faults import InputError
 from fewshot.backbones import Backbone, build_backbone
 from fewshot.checkpoint import load_tensors
+from fewshot.film import FILM, insert_film
 
 NESTED = ("state_dict", "model", "model_state_dict", "backbone", "network")
 """Entries of a saved dictionary under which weights are kept."""
 PREFIXES = ("module.", "model.", "backbone.", "network.", "encoder.", "feature.")
-CLASSIFIERS = ("cls_fn", "fc", "head", "head.fc", "classifier", "classifier.1", "linear")
-"""What classifiers are called; cls_fn is SUR's and URL's."""
+CLASSIFIERS = ("fc", "head", "head.fc", "classifier", "classifier.1", "linear")
+"""What classifiers are called."""
+SUR_CLASSIFIER = re.compile(r"cls_fn(?:\.(\d+))?\.weight")
+"""SUR's and URL's; those of a network for several sources are numbered."""
+SUR_FILM = re.compile(r"(.*)\bfilm(_normalize|1|2)\.(gamma|beta)")
+"""Scales and offsets of SUR-pnf, on the input and behind the norms of blocks."""
+FILMED = {"_normalize": "conv1", "1": "bn1", "2": "bn2"}
+NUMPY_SCALAR = np.float64().__reduce__()[0]
+PLAIN_VALUES: list[Any] = [
+    argparse.Namespace,
+    np.dtype,
+    *(type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8", "?")),
+    (NUMPY_SCALAR, "numpy.core.multiarray.scalar"),
+    (NUMPY_SCALAR, "numpy._core.multiarray.scalar"),
+]
+"""What files hold beside tensors: settings, and numbers of NumPy as its versions 1 and 2 name
+them; SUR and URL keep their best accuracy so."""
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -33,13 +54,15 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if path.suffix == ".safetensors":
         return load_tensors(path)[0]
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(PLAIN_VALUES):
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
             f"cannot be read as weights ({first}).",
             path,
-            "Only tensors are read, never other pickled objects: save its state dict alone.",
+            "Only tensors and plain values are read, never other pickled objects: save its state "
+            "dict alone.",
         ) from error
     for name in NESTED:
         if isinstance(content, dict) and isinstance(content.get(name), dict):
@@ -53,7 +76,12 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def adopt(
-    name: str, weights: Mapping[str, Tensor], *, pixels: str = "signed", transposed: bool = False
+    name: str,
+    weights: Mapping[str, Tensor],
+    *,
+    pixels: str = "signed",
+    transposed: bool = False,
+    onto: Backbone | None = None,
 ) -> tuple[Backbone, int | None]:
     """A backbone with weights from elsewhere.
 
@@ -66,6 +94,8 @@ def adopt(
             at the border, where the padding stands for grey instead of the mean colour.
         transposed: they expect images with height and width swapped, as SUR's do; kernels are
             turned, so that upright images go in.
+        onto: the network that scales and offsets of SUR-pnf belong to, where the weights are
+            those of one domain: they, the statistics of norms and a classifier.
 
     Returns:
         The backbone, in evaluation mode, and the outputs of its classifier; None where the file
@@ -74,7 +104,17 @@ def adopt(
     Raises:
         InputError: a name or a shape does not fit the backbone.
     """
-    renamed = _without_prefix(weights)
+    renamed = _from_sur(_without_prefix(weights))
+    if transposed:
+        turned = {k: t.transpose(2, 3).contiguous() for k, t in renamed.items() if t.ndim == 4}
+        renamed |= turned
+    filmed = any(key.rpartition(".")[2].startswith(FILM) for key in renamed)
+    if filmed and onto is None:
+        raise InputError(
+            "are scales and offsets of SUR-pnf, which belong to a network.",
+            "weights",
+            "Import that network first and name its checkpoint: --onto.",
+        )
     backbone = build_backbone(name, 1, seed=0)
     own_classifier = _classifier_of(backbone)
     outputs, classifier = None, ""
@@ -84,13 +124,17 @@ def adopt(
             outputs, classifier = len(matrix), candidate
             backbone = build_backbone(name, outputs, seed=0)
             break
+    if onto is not None:
+        insert_film(backbone)
+        shared = onto.network.state_dict()
+        kept = {k: t for k, t in shared.items() if k.rpartition(".")[0] != own_classifier}
+        renamed = kept | renamed
     own = backbone.network.state_dict()
     taken = {}
     for key, tensor in renamed.items():
         part, _, kind = key.rpartition(".")
         if part == classifier and classifier:
-            if kind in ("weight", "bias"):  # a cosine classifier's scale ranks nothing
-                taken[f"{own_classifier}.{kind}"] = tensor.float()
+            taken[f"{own_classifier}.{kind}"] = tensor.float()
         else:
             taken[key] = tensor
     for kind in ("weight", "bias"):
@@ -100,8 +144,6 @@ def adopt(
     for key in own:
         if key.endswith("num_batches_tracked"):  # older files have none
             taken.setdefault(key, own[key])
-    if transposed:
-        taken = {k: t.transpose(2, 3).contiguous() if t.ndim == 4 else t for k, t in taken.items()}
     backbone.load(taken)
     if pixels == "imagenet":
         _fold_normalisation(backbone)
@@ -131,6 +173,34 @@ def _without_prefix(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if not shared:
             return names
         names = {name.removeprefix(shared[0]): tensor for name, tensor in names.items()}
+
+
+def _from_sur(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """SUR's and URL's names as torchvision's, their classifiers as one linear layer.
+
+    Their cosine classifier has a column per class and a scale; a linear one with the unit columns
+    times the scale ranks the classes of an image alike. Other names are left as they are.
+    """
+    renamed: dict[str, Tensor] = {}
+    heads: list[tuple[int, str]] = []
+    for name, tensor in weights.items():
+        if found := SUR_CLASSIFIER.fullmatch(name):
+            heads.append((int(found[1] or 0), name.removesuffix("weight")))
+        elif found := SUR_FILM.fullmatch(name):
+            kind = "scale" if found[3] == "gamma" else "offset"
+            renamed[f"{found[1]}{FILMED[found[2]]}.{FILM}{kind}"] = tensor.flatten()
+        elif not name.startswith("cls_fn."):
+            renamed[name] = tensor
+    matrices, biases = [], []
+    for _, head in sorted(heads):
+        matrix = weights[f"{head}weight"].float()
+        if (scale := weights.get(f"{head}scale")) is not None:
+            matrix = scale.float() * functional.normalize(matrix, dim=0).T
+        matrices.append(matrix)
+        biases.append(weights.get(f"{head}bias", torch.zeros(len(matrix))).float())
+    if heads:
+        renamed |= {"fc.weight": torch.cat(matrices), "fc.bias": torch.cat(biases)}
+    return renamed
 
 
 @torch.no_grad()
