@@ -20,10 +20,11 @@ from torch.nn import functional
 from episodes.faults import InputError
 from fewshot.backbones import Backbone
 
-Rule = Literal["support", "transductive", "running"]
+Rule = Literal["support", "transductive", "running", "stored"]
 """Whose moments: `support`: those of the support images, for all. `transductive`: the support
 images' for them, the queries' for the queries. `running`: running averages over the episodes of
-the training, which itself goes by `support`."""
+the training, which itself goes by `support`. `stored`: those that the network came with, which
+stay as they are."""
 MOMENTUM = 0.1
 """What an episode adds to running averages. Source: the benchmark's, 0.9 of the old."""
 
@@ -60,13 +61,15 @@ class EpisodeNorm(nn.BatchNorm2d):
     def forward(self, maps: Tensor) -> Tensor:
         """Normalised maps [n, C, h, w]."""
         count = self.moments.support
-        if self.moments.rule == "running" and not self.training:
-            return super().forward(maps)
+        rule = self.moments.rule
+        if rule == "stored" or (rule == "running" and not self.training):
+            known = self.running_mean, self.running_var, self.weight, self.bias
+            return functional.batch_norm(maps, *known, training=False, eps=self.eps)
         if count is None or count == len(maps):
             self._keep(maps)
             return self._by_own(maps)
         self._keep(maps[:count])
-        if self.moments.rule == "transductive":
+        if rule == "transductive":
             return torch.cat([self._by_own(maps[:count]), self._by_own(maps[count:])])
         variance, mean = torch.var_mean(maps[:count], dim=(0, 2, 3), correction=0)
         scale = self.weight * (variance + self.eps).rsqrt()

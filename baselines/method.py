@@ -5,7 +5,10 @@ so tables, reports, time limits and resumption are the same.
 """
 
 import copy
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -26,10 +29,13 @@ class Method(Head):
     """Settings of a method that learns from episodes; the defaults are the published ones.
 
     Attributes:
-        batch_norm: whose moments normalise support images and queries: `support`, `transductive`
-            or `running` (see `baselines/batch_norm.py`).
+        learns_from: `episodes`, or `images`: then a network that was trained to classify is all it
+            needs, and any checkpoint will do.
+        batch_norm: whose moments normalise support images and queries: `support`, `transductive`,
+            `running` or `stored` (see `baselines/batch_norm.py`).
     """
 
+    learns_from: ClassVar[Literal["episodes", "images"]] = "episodes"
     batch_norm: Rule = "support"
 
     @property
@@ -82,25 +88,44 @@ class Method(Head):
             InputError: the backbone was not trained by this method.
         """
         check_labels(labels, len(images), way)
-        learned = backbone.learned if isinstance(backbone, Backbone) else None
-        if not isinstance(backbone, Backbone) or learned is None or learned.method != self.method:
+        if not isinstance(backbone, Backbone):
+            raise InputError("is no backbone of ours.", type(backbone).__name__)
+        learned = self._learned_by(backbone)
+        seed = int(torch.randint(2**62, (), generator=generator))
+        with torch.inference_mode(False), _drawing(seed):
+            # a copy: a learner changes its backbone's batch norms, and may tune the weights
+            own = copy.deepcopy(backbone).requires_grad_(True)
+            learner = self.learner(own, images.shape[-1]).to(images)
+            learner.load_beside(learned)
+            learner.eval()
+            support, targets = images.clone(), labels.long().clone()
+
+        def scores(query: Tensor) -> Tensor:
+            needed = learner.needs_gradients
+            with _drawing(seed), torch.inference_mode(False), torch.set_grad_enabled(needed):
+                found: Tensor = learner(support, targets, query.clone(), way)
+                return found.detach().to(query.dtype)
+
+        return scores
+
+    def _learned_by(self, backbone: Backbone) -> Mapping[str, Tensor]:
+        """What was learned beside a backbone by this method."""
+        learned = backbone.learned
+        if self.learns_from == "images":
+            return {}
+        if learned is None or learned.method != self.method:
             how = f"by {learned.method}" if learned is not None else "otherwise"
             raise InputError(
                 f"the backbone was trained {how}, not by {self.method}.",
                 f"head {self}",
                 f"Give a --checkpoint that `baseline {self.method}` trained.",
             )
-        with torch.inference_mode(False), torch.random.fork_rng(devices=[]):
-            # a copy: a learner changes its backbone's batch norms, and may tune the weights
-            own = copy.deepcopy(backbone).requires_grad_(True)
-            learner = self.learner(own, images.shape[-1]).to(images)
-            learner.load_beside(learned.weights)
-            learner.eval()
-            support, targets = images.clone(), labels.long().clone()
+        return learned.weights
 
-        def scores(query: Tensor) -> Tensor:
-            with torch.inference_mode(False), torch.set_grad_enabled(learner.needs_gradients):
-                found: Tensor = learner(support, targets, query.clone(), way)
-                return found.detach().to(query.dtype)
 
-        return scores
+@contextmanager
+def _drawing(seed: int) -> Iterator[None]:
+    """Draws from torch's global generator that depend on the seed alone, and leave no trace."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield

@@ -46,7 +46,7 @@ class Baseline:
 
     method: tyro.conf.Positional[str]
     """protonet, matchingnet, relationnet, maml, proto_maml or anil, which learn from episodes;
-    baseline or finetune, which classify first."""
+    baseline (nearest neighbour) or finetune, which learn to classify images."""
     settings: tuple[str, ...] = ()
     """Of the method, as in steps=5 rate=0.01; docs/baselines.md lists them."""
     config: Path | None = None
@@ -172,6 +172,8 @@ def parse_baseline(
 ) -> Baseline:
     """The baseline that flags and a configuration file describe; flags win.
 
+    It names the file.
+
     Args:
         arguments: the command line, without the program's name.
         default_config: the configuration of a method where no --config is given.
@@ -183,4 +185,4 @@ def parse_baseline(
     """
     typed: Baseline = tyro.cli(Baseline, prog=prog, args=arguments)
     path = typed.config or default_config(typed)
-    return layered(Baseline(typed.method), path, arguments, prog).check()
+    return replace(layered(Baseline(typed.method), path, arguments, prog).check(), config=path)

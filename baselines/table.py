@@ -1,14 +1,16 @@
 """The benchmark's reference methods: the table, and heads by their text.
 
-`METHODS` learn from episodes; a file each, `learner.py` is their contract. `SUPERVISED` train a
-network as a classifier, and evaluate heads of `fewshot.heads` on it.
+A file each, or one for a family; `learner.py` is their contract. Those of `EPISODIC` learn from
+episodes, the others take a network that was trained to classify.
 """
 
 from typing import Any
 
+from baselines.finetune import BenchmarkFinetune
+from baselines.knn import BenchmarkKnn
 from baselines.maml import Anil, Maml, ProtoMaml
 from baselines.matchingnet import Matchingnet
-from baselines.method import PREFIX, Method
+from baselines.method import Method
 from baselines.protonet import Protonet
 from baselines.relationnet import Relationnet
 from episodes.faults import InputError, unknown_name
@@ -16,14 +18,14 @@ from fewshot.heads import Head
 from fewshot.heads import build_head as build_plain_head
 from fewshot.heads.settings import apply_settings, split_settings
 
-KINDS: tuple[type[Method], ...] = (Protonet, Matchingnet, Relationnet, Maml, ProtoMaml, Anil)
-METHODS: dict[str, type[Method]] = {kind.name.removeprefix(PREFIX): kind for kind in KINDS}
-"""Methods that learn from episodes, by name."""
-SUPERVISED: dict[str, tuple[str, ...]] = {
-    "baseline": ("knn",),
-    "finetune": ("finetune:layers=all,steps=200,normalise=false", "finetune_cosine"),
-}
-"""Methods that train a classifier, and the heads that they evaluate."""
+KINDS: tuple[type[Method], ...] = (
+    *(Protonet, Matchingnet, Relationnet, Maml, ProtoMaml, Anil),
+    *(BenchmarkKnn, BenchmarkFinetune),
+)
+METHODS: dict[str, type[Method]] = {kind().method: kind for kind in KINDS}
+"""The methods by the name that the command `baseline` takes."""
+EPISODIC = tuple(name for name, kind in METHODS.items() if kind.learns_from == "episodes")
+"""Those that learn from episodes."""
 
 
 def build_method(text: str) -> Method:
@@ -34,7 +36,7 @@ def build_method(text: str) -> Method:
     """
     name, _, written = text.partition(":")
     if name not in METHODS:
-        raise unknown_name("method", name, [*METHODS, *SUPERVISED])
+        raise unknown_name("method", name, list(METHODS))
     return _apply(METHODS[name], written, text)
 
 
@@ -54,5 +56,5 @@ def build_head(text: str, **settings: Any) -> Head:
 def _apply(kind: type[Method], written: str, text: str, **settings: Any) -> Method:
     made = apply_settings(kind, {**split_settings(written, text), **settings})
     if not isinstance(made, Method):
-        raise InputError("is no method that learns from episodes.", text)
+        raise InputError("is no method of the benchmark.", text)
     return made

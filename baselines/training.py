@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from baselines.learner import Learner
 from baselines.method import Method
-from baselines.table import METHODS
+from baselines.table import EPISODIC
 from episodes.faults import InputError
 from episodes.mixture import EpisodeMixture, EpisodeStream
 from episodes.protocol import find_protocol
@@ -70,7 +70,7 @@ class Episodic(Objective):
 class EpisodicSettings(Settings):
     """Settings of a training on episodes; the method is one of those that learn from them."""
 
-    methods: ClassVar[tuple[str, ...]] = tuple(METHODS)
+    methods: ClassVar[tuple[str, ...]] = EPISODIC
 
     def check(self) -> Self:
         """These settings, if a training could obey them.

@@ -10,7 +10,6 @@ from rich.console import Console
 from baselines.settings import Baseline, parse_baseline
 from commands.evaluate import print_outcome, show_progress
 from commands.train import print_forecast, said_once, together
-from episodes.faults import InputError
 
 if TYPE_CHECKING:
     from fewshot.listener import Listener
@@ -22,13 +21,14 @@ Command = Baseline
 
 def default_config(baseline: Baseline) -> Path | None:
     """The published settings of a method; on the miniature, small ones."""
-    name = "miniature"
+    names = ["miniature"]
     if baseline.records is not None:
         alone = baseline.train_sources == ("ilsvrc_2012",)
-        begun = "" if baseline.init or baseline.method in ("baseline", "finetune") else "_scratch"
-        name = f"{baseline.method}_{'imagenet' if alone else 'all'}{begun}"
-    with as_file(files("configs") / "baselines" / f"{name}.yaml") as path:
-        return path if path.exists() else None
+        usual = f"{baseline.method}_{'imagenet' if alone else 'all'}"
+        names = [usual] if baseline.init else [f"{usual}_scratch", usual]
+    with as_file(files("configs") / "baselines") as folder:
+        paths = [folder / f"{name}.yaml" for name in names]
+        return next((path for path in paths if path.exists()), None)
 
 
 def parse(arguments: list[str], prog: str) -> Baseline:
@@ -54,6 +54,10 @@ def _train(command: Baseline, place: "Place", console: Console) -> Path | None:
     assert command.output is not None
     with show_progress(Console(stderr=True, quiet=not place.first)) as listener:
         job = open_job(command, place, listener)
+        if place.first:
+            listener.say(
+                f"settings: {command.config or 'the defaults, for want of published ones'}"
+            )
         if not command.dry_run:
             checkpoint = job.carry_out(command.output)
             return checkpoint if place.first else None
@@ -69,28 +73,25 @@ def open_job(command: Baseline, place: "Place", listener: "Listener") -> "Job":
     Raises:
         InputError: a setting or a file is wrong.
     """
-    from baselines.table import SUPERVISED, build_method
+    from baselines.table import build_method
     from baselines.training import EpisodicJob, EpisodicSettings
     from fewshot.training.job import Job
     from fewshot.training.settings import Settings
 
-    if command.method in SUPERVISED:
-        if command.settings:
-            what = "has no settings: its heads have."
-            raise InputError(what, command.method, "Evaluate them with --heads instead.")
+    method = build_method(command.text)
+    if method.learns_from == "images":
         several = len(command.train_sources) > 1
         kind = "multi_domain" if several else "supervised"
         return Job(command.training(Settings, kind), place, listener)
-    method = build_method(command.text)
     settings = command.training(EpisodicSettings, method.method)
     return EpisodicJob(settings, method, place, listener)
 
 
 def _evaluate(command: Baseline, checkpoint: Path, console: Console) -> int:
-    from baselines.table import SUPERVISED, build_head, build_method
+    from baselines.table import build_head, build_method
     from fewshot.run import carry_out
 
-    heads = SUPERVISED.get(command.method) or (str(build_method(command.text)),)
+    heads = (str(build_method(command.text)),)
     with show_progress(Console(stderr=True)) as listener:
         outcome = carry_out(command.experiment(checkpoint, heads).check(), listener, build_head)
     print_outcome(outcome, console)

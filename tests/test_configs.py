@@ -1,10 +1,14 @@
 """Every configuration file is an experiment or a training, and says in its header what it is."""
 
+import re
 from pathlib import Path
 
 import pytest
 
+from baselines.published import read_published
+from baselines.table import METHODS, build_method
 from commands import baseline, evaluate, train
+from episodes.protocol import find_protocol
 from fewshot.training.recipe import Recipe
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -23,6 +27,155 @@ SUR_TABLE = {
     "vgg_flower": (8, 3e-2, 50_000, 1_500),
 }
 
+BENCHMARK_TABLE = {
+    # facts, section 5.4: image size, rate, period, factor, L2 term; of MAML rate and steps
+    # of the inner loop, and further steps in evaluation
+    "protonet_imagenet": (126, 0.0012064626897259694, 500, 0.915193802145601, 8.85787420909229e-05),
+    "protonet_imagenet_scratch": (
+        126,
+        0.0006229660387662655,
+        2500,
+        0.8333411536286996,
+        0.00018036259587809225,
+    ),
+    "protonet_all": (126, 0.0018231563858704268, 100, 0.5475646651850319, 0.0074472606534577565),
+    "protonet_all_scratch": (
+        126,
+        0.0006229660387662655,
+        2500,
+        0.8333411536286996,
+        0.00018036259587809225,
+    ),
+    "matchingnet_imagenet": (
+        126,
+        0.0012064626897259694,
+        500,
+        0.915193802145601,
+        8.85787420909229e-05,
+    ),
+    "matchingnet_imagenet_scratch": (
+        126,
+        0.0006229660387662655,
+        2500,
+        0.8333411536286996,
+        0.00018036259587809225,
+    ),
+    "matchingnet_all": (84, 0.005052178216688174, 500, 0.5937020776489796, 3.92173790384195e-06),
+    "matchingnet_all_scratch": (
+        126,
+        0.002748105034397538,
+        2500,
+        0.9197652570309498,
+        1.3254789476822292e-06,
+    ),
+    "relationnet_imagenet": (
+        126,
+        0.000906783323100297,
+        5000,
+        0.8707355191010226,
+        6.17576791048944e-05,
+    ),
+    "relationnet_imagenet_scratch": (
+        126,
+        0.002748105034397538,
+        2500,
+        0.9197652570309498,
+        1.3254789476822292e-06,
+    ),
+    "relationnet_all": (126, 0.000906783323100297, 5000, 0.8707355191010226, 6.17576791048944e-05),
+    "relationnet_all_scratch": (
+        126,
+        0.002748105034397538,
+        2500,
+        0.9197652570309498,
+        1.3254789476822292e-06,
+    ),
+    "maml_imagenet": (
+        126,
+        0.0003601303690709516,
+        10000,
+        0.8354967819706964,
+        0.00030572401935585053,
+        0.09915203576061224,
+        10,
+        5,
+    ),
+    "maml_imagenet_scratch": (
+        84,
+        0.00012385665511953882,
+        5000,
+        0.9153310958769965,
+        0.0006858703351826797,
+        0.05602373320602529,
+        10,
+        5,
+    ),
+    "maml_all": (
+        126,
+        0.00023702989294963628,
+        10000,
+        0.8354967819706964,
+        0.00030572401935585053,
+        0.09915203576061224,
+        10,
+        5,
+    ),
+    "maml_all_scratch": (
+        126,
+        0.0004067024273450244,
+        10000,
+        0.5575524279100452,
+        3.3242172150107816e-06,
+        0.01406233807768908,
+        6,
+        5,
+    ),
+    "proto_maml_imagenet": (
+        126,
+        0.00036339913514891586,
+        2500,
+        0.6477898086638092,
+        1.3656044331235537e-05,
+        0.005435022808033229,
+        6,
+        0,
+    ),
+    "proto_maml_imagenet_scratch": (
+        126,
+        0.0007181155997029211,
+        5000,
+        0.6431136271727287,
+        3.630199690303937e-05,
+        0.31106175977182243,
+        6,
+        5,
+    ),
+    "proto_maml_all": (
+        126,
+        0.00029809808680211807,
+        500,
+        0.7659662681067452,
+        0.0007159940362690606,
+        0.01988024603751885,
+        1,
+        5,
+    ),
+    "proto_maml_all_scratch": (
+        126,
+        0.0007252750256444753,
+        10000,
+        0.6731268939317062,
+        5.323094246436839e-05,
+        0.01139772733084185,
+        1,
+        5,
+    ),
+    "baseline_imagenet": (126, 0.007634189137886614, 0, None, 7.138118976497546e-06),
+    "baseline_all": (126, 0.000253906846867988, 0, None, 2.393929026012612e-05),
+    "finetune_imagenet": (84, 0.0027015533546616804, 0, None, 2.266979856832968e-05),
+    "finetune_all": (84, 0.0027015533546616804, 0, None, 2.266979856832968e-05),
+}
+
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_loads_and_has_a_header(path):
@@ -33,14 +186,80 @@ def test_loads_and_has_a_header(path):
         init = ["--init", "x"] if path.parent.name == "sur_pnf" else []
         assert train.parse([*flags, *teachers, *init], "train")[0].config == path
     elif BASELINES in path.parents:
-        name = "protonet" if path.stem == "miniature" else path.stem.rpartition("_imagenet")[0]
-        name = name or path.stem.rpartition("_all")[0]
-        assert baseline.parse([name, *flags], "baseline").config == path
+        parsed = baseline.parse([method_of(path), *flags], "baseline")
+        assert parsed.config == path
+        build_method(parsed.text)
     else:
         assert evaluate.parse(flags, "run_meta_dataset.py").config == path
     header = [line for line in path.read_text(encoding="utf-8").splitlines() if line[:1] == "#"]
     for word in ("command:", "time:", "expect:"):
         assert any(line.startswith(f"# {word}") for line in header)
+
+
+def method_of(path):
+    """The method that a file of configs/baselines is for."""
+    if path.stem == "miniature":
+        return "protonet"
+    return max((name for name in METHODS if path.stem.startswith(f"{name}_")), key=len)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("where", ["imagenet", "all"])
+@pytest.mark.parametrize("begun", [True, False])
+def test_baselines_find_their_published_settings(method, where, begun):
+    flags = [method, "--records", "x", *(["--init", "x"] if begun else [])]
+    flags += ["--train-sources", "all"] if where == "all" else []
+    chosen = baseline.default_config(baseline.parse(flags, "baseline"))
+    stems = {f"{method}_{where}", *([] if begun else [f"{method}_{where}_scratch"])}
+    assert chosen.parent == BASELINES and chosen.stem in stems
+
+
+@pytest.mark.parametrize("name", BENCHMARK_TABLE)
+def test_baselines_follow_the_table_of_the_benchmark(name):
+    """Facts, section 5.4; the L2 term there has no half, and relation networks add it twice."""
+    path = BASELINES / f"{name}.yaml"
+    method = method_of(path)
+    parsed = baseline.parse([method, "--config", str(path), "--records", "x"], "baseline")
+    recipe = parsed.recipe
+    size, rate, period, factor, decay, *inner = BENCHMARK_TABLE[name]
+    assert (parsed.image_size, recipe.learning_rate) == (size, rate)
+    if period:
+        assert (recipe.schedule, recipe.period, recipe.factor) == ("staircase", period, factor)
+    else:
+        assert recipe.schedule == "constant"
+    times = 4 if method == "relationnet" else 2
+    assert recipe.weight_decay == pytest.approx(times * decay, rel=1e-12)
+    assert (recipe.optimizer, recipe.decay, recipe.augment) == ("adam", "weights", "none")
+    assert recipe.steps == (100_000 if method == "relationnet" else 75_000)
+    settings = build_method(parsed.text)
+    if inner:
+        assert (settings.rate, settings.steps, settings.extra_steps) == tuple(inner)
+    transductive = method in ("relationnet", "finetune")
+    assert settings.batch_norm == ("transductive" if transductive else "support")
+    assert parsed.train_sources == (
+        ("ilsvrc_2012",) if "imagenet" in name else tuple(find_protocol("md-v1").train_sources)
+    )
+
+
+def test_baselines_tell_the_published_numbers():
+    names = {"baseline": "k-NN", "finetune": "Finetune", "matchingnet": "MatchingNet"}
+    names |= {"protonet": "ProtoNet", "relationnet": "RelationNet", "maml": "fo-MAML"}
+    names |= {"proto_maml": "fo-Proto-MAML", "ctx": "CTX", "simple_cnaps": "SimpleCNAPS"}
+    rows = {
+        (where, row.method): [cell.mean for cell in row.cells.values()]
+        for where in ("imagenet", "all")
+        for row in read_published(where)
+    }
+    checked = 0
+    for path in BASELINES.glob("*_*.yaml"):
+        if (method := method_of(path)) not in names:
+            continue
+        header = path.read_text().split("# expect:")[1].split("# differs:")[0]
+        row = rows["imagenet" if "imagenet" in path.stem else "all", names[method]]
+        numbers = [float(number) / 100 for number in re.findall(r"\d+\.\d\d", header)]
+        assert numbers == row
+        checked += 1
+    assert checked >= 24
 
 
 def test_there_is_one_per_setting_of_the_benchmark():

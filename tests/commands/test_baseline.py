@@ -127,7 +127,7 @@ def test_it_begins_from_another_network(finished, baseline, tmp_path):
 
 def test_a_classifier_with_nearest_neighbours(baseline, tmp_path):
     status, out, _ = baseline("baseline", "--batch-size", "16", "--steps", "2")
-    assert status == 0 and "knn" in out
+    assert status == 0 and "benchmark_knn" in out
 
 
 def test_a_dry_run_leaves_nothing(baseline, tmp_path):
@@ -144,7 +144,7 @@ def test_a_dry_run_leaves_nothing(baseline, tmp_path):
         (["protonet", "--mix", "mixup"], "is not for methods that learn from episodes"),
         (["protonet", "--steps", "0"], "has no passes over images"),
         (["protonet", "--schedule", "staircase", "--period", "0"], "needs a --period"),
-        (["baseline", "--settings", "k=2"], "has no settings"),
+        (["baseline", "--settings", "k=2"], "unknown setting"),
         (["protonet", "--config", "none.yaml"], "cannot be read"),
     ],
 )
