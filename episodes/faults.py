@@ -2,7 +2,8 @@
 
 import difflib
 import errno
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -48,6 +49,29 @@ def is_disk_full(error: BaseException) -> bool:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return True
     return "disk is full" in str(error) or "No space left" in str(error)
+
+
+@contextmanager
+def writing(where: str | Path | None, instead: str, what: str = "") -> Iterator[None]:
+    """Turn what the disk refuses meanwhile into one message.
+
+    Args:
+        where: the file or folder that is written.
+        instead: of freeing space or mending permissions, as in "choose another --output".
+        what: is written, as in "the records", where its place does not tell.
+
+    Raises:
+        InputError: the disk is full, or the place cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        full = is_disk_full(error)
+        reason = "the disk is full" if full else error.strerror or str(error)
+        remedy = "Free some space" if full else "Check the folder and its permissions"
+        raise InputError(
+            f"{what} cannot be written: {reason}.".strip(), where, f"{remedy}, or {instead}."
+        ) from error
 
 
 def check_above_zero(settings: object, *names: str) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from episodes.faults import InputError, is_disk_full
+from episodes.faults import InputError, writing
 from episodes.plan import EpisodePlan, Integers, hash_plans
 from episodes.protocol import EpisodeProtocol, Split, find_protocol, parse_protocol
 from episodes.sampling import EpisodeSampler
@@ -204,13 +204,8 @@ def write_plans(content: PlanFile, path: Path) -> None:
         )
     columns["hash"] = pa.array([plan.hash for plan in content.plans], pa.string())
     table = pa.table(columns).replace_schema_metadata({HEADER: json.dumps(header)})
-    try:
-        with replacing(path) as temporary:
-            pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
-    except OSError as error:
-        full = "Free some space." if is_disk_full(error) else "Choose another place."
-        reason = error.strerror or str(error)
-        raise InputError(f"cannot be written: {reason}.", path, full) from error
+    with writing(path, "choose another place"), replacing(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
 
 
 def read_plans(path: Path) -> PlanFile:

@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from episodes.faults import InputError, is_disk_full
+from episodes.faults import InputError, is_disk_full, writing
 from episodes.protocol import Split
 from episodes.spec import SPEC_FILE, SourceSpec
 from episodes.tfrecord import OpenFile, opening, read_file, replacing, scan_file
@@ -35,6 +35,7 @@ INDEX_HEADER = struct.Struct("<8sQQQ")
 INDEX_MAGIC = b"MDINDEX1"
 WORD = 8  # bytes of one offset
 READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
+CACHE_ELSEWHERE = "set XDG_CACHE_HOME to a folder that can be written and has room"
 
 
 def cache_folder() -> Path:
@@ -222,22 +223,11 @@ class Records:
         header = INDEX_HEADER.pack(INDEX_MAGIC, file.size, file.changed, len(offsets) - 1)
         content = header + offsets.astype("<u8").tobytes()
         for attempt, place in enumerate(self._index_places(class_id)):
-            try:
-                with replacing(place) as temporary:
-                    temporary.write_bytes(content)
-                return
-            except OSError as error:
-                elsewhere = is_disk_full(error) or error.errno in READ_ONLY
-                if elsewhere and not attempt:
-                    continue
-                if is_disk_full(error):
-                    raise InputError(
-                        "the disk is full: the index of the records cannot be written.",
-                        place,
-                        "Free some space, or set XDG_CACHE_HOME to a folder with room.",
-                    ) from error
-                raise InputError(
-                    f"the index of the records cannot be written: {error.strerror}.",
-                    place,
-                    "Set XDG_CACHE_HOME to a folder that can be written.",
-                ) from error
+            with writing(place, CACHE_ELSEWHERE, "the index of the records"):
+                try:
+                    with replacing(place) as temporary:
+                        temporary.write_bytes(content)
+                    return
+                except OSError as error:
+                    if attempt or not (is_disk_full(error) or error.errno in READ_ONLY):
+                        raise

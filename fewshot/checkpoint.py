@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from episodes.faults import InputError, is_disk_full
+from episodes.faults import InputError, writing
 from episodes.tfrecord import replacing
 from fewshot.backbones import Backbone, Learned, build_backbone
 from fewshot.film import insert_film
@@ -107,15 +107,10 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
         InputError: the disk is full, or the folder cannot be written.
     """
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    try:
-        with replacing(path) as temporary:
-            temporary.write_bytes(save(plain, dict(metadata)))
-            with temporary.open("rb") as written:
-                os.fsync(written.fileno())  # on the disk before it takes the old one's place
-    except (OSError, SafetensorError) as error:
-        what = "the disk is full." if is_disk_full(error) else f"cannot be written ({error})."
-        remedy = "Free some space and run the same command again, or choose another --output."
-        raise InputError(what, path, remedy) from error
+    with writing(path, "choose another --output"), replacing(path) as temporary:
+        temporary.write_bytes(save(plain, dict(metadata)))
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())  # on the disk before it takes the old one's place
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -24,12 +24,13 @@ import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
-from episodes.faults import InputError, is_disk_full
+from episodes.faults import InputError, writing
 from episodes.plan import Integers
 
 MAGIC = b"MDFEAT01"
 START = struct.Struct("<8sII")
 PAGE = 4096
+ELSEWHERE = "choose another --features, or none to keep nothing"
 REMEDY = "Remove it: it is made again."
 
 
@@ -68,15 +69,13 @@ class FeatureFile:
         header = START.pack(MAGIC, len(content), google_crc32c.value(content)) + content
         self._start = -(-len(header) // PAGE) * PAGE
         total = self._start + images * size
-        try:
+        with writing(self.path, ELSEWHERE):
             self._handle = _open(path, header, total)
             self._close = weakref.finalize(self, os.close, self._handle)
             length = os.fstat(self._handle).st_size
             if os.pread(self._handle, len(header), 0) != header or length != total:
                 raise InputError("is damaged, or holds other features.", self.path, REMEDY)
             self._map = mmap.mmap(self._handle, total, access=mmap.ACCESS_READ)
-        except OSError as error:
-            raise _unwritable(error, self.path) from error
         self._rows = np.frombuffer(self._map, self._row, count=images, offset=self._start)
         self._known = np.zeros(images, dtype=bool)
 
@@ -108,15 +107,13 @@ class FeatureFile:
                 self.path,
                 "Use --feature-dtype float32.",
             )
-        try:
+        with writing(self.path, ELSEWHERE):
             for place, row in zip(places.tolist(), rows, strict=True):
                 row["crc"] = _checksum(place, row["features"].tobytes())
                 content = row.tobytes()
                 if os.pwrite(self._handle, content, self._at(place)) < len(content):
                     raise OSError("No space left on the disk")
                 self._known[place] = True
-        except OSError as error:
-            raise _unwritable(error, self.path) from error
 
     def read(self, places: Integers) -> NDArray[np.float32]:
         """Features `[n, dim]` of images that have a row, as float32.
@@ -161,8 +158,3 @@ def _open(path: Path | None, header: bytes, total: int) -> int:
         return handle
     os.close(handle)
     return os.open(path, os.O_RDWR)
-
-
-def _unwritable(error: OSError, path: Path) -> InputError:
-    what = "the disk is full." if is_disk_full(error) else f"cannot be used ({error})."
-    return InputError(what, path, "Choose another --features, or none to keep nothing.")

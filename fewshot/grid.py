@@ -11,9 +11,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from episodes.faults import InputError, is_disk_full
-from episodes.tfrecord import replacing
-from fewshot.results.tables import latex_text, markdown_text
+from fewshot.results.tables import latex_text, markdown_text, write_text
 
 MISSING = "–"
 
@@ -98,22 +96,6 @@ class Grid:
         """
         texts = {".md": self.markdown(), ".csv": self.csv(), ".tex": self.latex()}
         return tuple(write_text(folder / (stem + end), text) for end, text in texts.items())
-
-
-def write_text(path: Path, text: str) -> Path:
-    """Write a file, atomically.
-
-    Raises:
-        InputError: the disk is full, or the folder cannot be written.
-    """
-    try:
-        with replacing(path) as temporary:
-            temporary.write_text(text, encoding="utf-8", newline="\n")
-    except OSError as error:
-        what = "the disk is full." if is_disk_full(error) else f"cannot be written ({error})."
-        remedy = "Free some space and run the same command again, or choose another --output."
-        raise InputError(what, path, remedy) from error
-    return path
 
 
 def markdown_row(cells: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from episodes.faults import InputError
-from fewshot.grid import write_text
+from fewshot.results.tables import write_text
 
 
 @dataclass(frozen=True)

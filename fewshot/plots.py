@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from episodes.faults import InputError, is_disk_full, unknown_name
+from episodes.faults import unknown_name, writing
 from episodes.tfrecord import replacing
 
 if TYPE_CHECKING:
@@ -96,11 +96,7 @@ def save(figure: "Figure", folder: Path, stem: str, formats: Sequence[str]) -> t
     for name in formats:
         path = folder / f"{stem}.{name}"
         dated = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
-        try:
-            with replacing(path) as temporary:
-                figure.savefig(temporary, format=name, metadata=dated[name])
-        except OSError as error:
-            what = "the disk is full." if is_disk_full(error) else f"cannot be written ({error})."
-            raise InputError(what, path, "Choose another --output.") from error
+        with writing(path, "choose another --output"), replacing(path) as temporary:
+            figure.savefig(temporary, format=name, metadata=dated[name])
         written.append(path)
     return tuple(written)

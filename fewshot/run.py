@@ -16,9 +16,6 @@ from typing import Any
 import torch
 import yaml
 
-from episodes import InputError
-from episodes.faults import is_disk_full
-from episodes.tfrecord import replacing
 from fewshot.account import describe_makings, notes_on
 from fewshot.backbone_name import BackboneName
 from fewshot.backbones import build_backbone
@@ -32,6 +29,7 @@ from fewshot.listener import Listener
 from fewshot.probe import probe
 from fewshot.results import RowStore, Table, build_table, collect, write_tables
 from fewshot.results.file import ROWS_FILE
+from fewshot.results.tables import write_text
 from fewshot.shard import Shard
 from fewshot.sources import find_records, open_sources
 from fewshot.trained import backbone_path, make_ready, open_training_images
@@ -197,9 +195,4 @@ def write_config(folder: Path, experiment: Experiment) -> None:
     """The effective configuration, readable by --config, and the command as its first line."""
     settings = {key: value for key, value in experiment.settings().items() if key != "config"}
     text = f"# command:  {shlex.join(sys.orig_argv)}\n{yaml.safe_dump(settings, sort_keys=False)}"
-    try:
-        with replacing(folder / CONFIG_FILE) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-    except OSError as error:
-        what = "the disk is full." if is_disk_full(error) else f"cannot be written ({error})."
-        raise InputError(what, folder / CONFIG_FILE, "Choose another --output.") from error
+    write_text(folder / CONFIG_FILE, text)

@@ -19,9 +19,9 @@ from typing import Any
 import indexed_gzip
 
 from episodes.convert.raw import DAMAGED, RawFile
-from episodes.faults import InputError
+from episodes.faults import InputError, writing
 from episodes.folder import is_system_name
-from episodes.records import cache_folder
+from episodes.records import CACHE_ELSEWHERE, cache_folder
 from episodes.tfrecord import replacing
 
 SUFFIXES = (".tar", ".tgz", ".tar.gz", ".zip")
@@ -59,7 +59,7 @@ def list_archive(path: Path) -> list[RawFile]:
             return _list_gzip(path)
         return _list_tar(RawFile(path.name, str(path), 0, path.stat().st_size))
     except InputError as error:
-        raise InputError(error.what, path, error.remedy) from error
+        raise InputError(error.what, error.where or path, error.remedy) from error
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, indexed_gzip.ZranError) as error:
         raise InputError(f"is not a whole archive ({error}).", path, DAMAGED) from error
     except OSError as error:
@@ -193,9 +193,9 @@ def _index(path: Path, members: Path, marks: Path) -> None:
         size = stream.seek(0, io.SEEK_END)
         stream.seek(0)
         entries = list(_walk_tar(stream, size))
-        with replacing(marks) as temporary:
+        with writing(marks, CACHE_ELSEWHERE), replacing(marks) as temporary:
             stream.export_index(str(temporary))
-    with replacing(members) as temporary:
+    with writing(members, CACHE_ELSEWHERE), replacing(members) as temporary:
         temporary.write_text(json.dumps(entries), encoding="utf-8")
 
 

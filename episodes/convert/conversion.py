@@ -9,7 +9,6 @@ import hashlib
 import shutil
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,13 +26,14 @@ from episodes.convert.splits import (
     splits_file,
     write_splits,
 )
-from episodes.faults import InputError, is_disk_full
+from episodes.faults import InputError, writing
 from episodes.parallel import spread
 from episodes.spec import FILE_PATTERN, SPEC_FILE, load_spec
 from episodes.tfrecord import encode_example, write_records
 
 CONVERTER_VERSION = "1"
 """Rises with any change that moves a byte of the records."""
+GO_ON = "name another --records; the same command goes on with what is finished"
 SPLITS_FOLDER = "splits"
 Progress = Callable[[int, int, int], None]
 """Takes images done, images in all (both as far as is known beforehand) and images written now."""
@@ -159,7 +159,7 @@ def convert(
         "encoder": pillow_version(),
     }
     files: list[Part] = [ClassFile(k, some) for k, some in enumerate(images)]
-    with _writable(folder), opening_journal(folder, identity, force) as journal:
+    with writing(folder, GO_ON, "the records"), opening_journal(folder, identity, force) as journal:
         pending = [k for k, one in enumerate(files) if one.file not in journal.done]
         written = 0
         if pending or not (folder / SPEC_FILE).exists():
@@ -228,25 +228,9 @@ def _write_all(
 
 def _write(task: tuple[Part, Path]) -> Written:
     part, folder = task
-    with _writable(folder), warnings.catch_warnings():
+    with writing(folder, GO_ON, "the records"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of Pillow's, about odd files that it can read
         return part.write(folder)
-
-
-@contextmanager
-def _writable(folder: Path) -> Iterator[None]:
-    """Turn what the disk refuses into one message."""
-    try:
-        yield
-    except OSError as error:
-        full = is_disk_full(error)
-        reason = "the disk is full" if full else error.strerror or str(error)
-        remedy = "Free some space" if full else "Check the folder and its permissions"
-        raise InputError(
-            f"the records cannot be written: {reason}.",
-            folder,
-            f"{remedy}; the same command goes on with what is finished.",
-        ) from error
 
 
 def _finish(

@@ -7,7 +7,6 @@ import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.random import Generator
 
-from episodes.faults import InputError, is_disk_full, unknown_name
+from episodes.faults import InputError, unknown_name, writing
 from episodes.miniature import taxonomy
 from episodes.miniature.canvas import encode_jpeg
 from episodes.miniature.table import TABLE, MiniatureSource
@@ -61,7 +60,7 @@ def draw_miniature(
     folder = Path(folder) if folder is not None else default_folder()
     if is_complete(folder):
         return folder
-    with _writable(folder):
+    with writing(folder, "set XDG_CACHE_HOME to a folder with room for 40 MB", "the miniature"):
         if folder.exists() and any(folder.iterdir()):
             what = f"holds files that are not version {MINIATURE_VERSION} of the miniature."
             raise InputError(what, folder, "Remove them, or name another folder.")
@@ -152,20 +151,6 @@ def _draw_all(folder: Path, progress: Callable[[int, int], None] | None, jobs: i
                 raise
     for source in TABLE:
         _write_spec(source, folder)
-
-
-@contextmanager
-def _writable(folder: Path) -> Iterator[None]:
-    """Turn what the disk refuses into one message."""
-    try:
-        yield
-    except OSError as error:
-        reason = "the disk is full" if is_disk_full(error) else error.strerror or str(error)
-        raise InputError(
-            f"the miniature cannot be written: {reason}.",
-            folder,
-            "Free some 40 MB there, or set XDG_CACHE_HOME to a folder that can be written.",
-        ) from error
 
 
 def _move_unless_beaten(building: Path, folder: Path) -> None:

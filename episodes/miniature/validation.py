@@ -8,11 +8,11 @@ as ImageNet's validation images usually are: a folder per class.
 import io
 from pathlib import Path
 
-from episodes.faults import InputError, is_disk_full
+from episodes.faults import writing
 from episodes.miniature.records import MINIATURE_VERSION, image_rng
 from episodes.miniature.table import TABLE
 from episodes.protocol import Split
-from episodes.records import cache_folder
+from episodes.records import CACHE_ELSEWHERE, cache_folder
 from episodes.tfrecord import replacing
 
 SOURCE = "ilsvrc_2012"
@@ -42,12 +42,6 @@ def draw_validation(folder: Path | None = None) -> Path:
             buffer = io.BytesIO()
             picture = genome.paint(image_rng(SOURCE, class_id, image))
             picture.convert("RGB").save(buffer, "JPEG", quality=95)
-            try:
-                with replacing(path) as temporary:
-                    temporary.write_bytes(buffer.getvalue())
-            except OSError as error:
-                reason = "the disk is full" if is_disk_full(error) else error.strerror
-                what = f"the validation images cannot be written: {reason}."
-                remedy = "Set XDG_CACHE_HOME to a folder that can be written."
-                raise InputError(what, folder, remedy) from error
+            with writing(path, CACHE_ELSEWHERE), replacing(path) as temporary:
+                temporary.write_bytes(buffer.getvalue())
     return folder

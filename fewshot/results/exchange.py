@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from episodes.faults import InputError, is_disk_full, unknown_name
+from episodes.faults import InputError, unknown_name, writing
 from episodes.tfrecord import replacing
 from fewshot.results.collection import StoredRun
 from fewshot.results.rows import ClassCount, EpisodeRow
@@ -87,12 +87,8 @@ def export_runs(runs: Sequence[StoredRun], path: Path) -> int:
     else:
         content = {"format": MARK, "runs": described, "rows": records}
         sink.write(json.dumps(content, indent=0).encode())
-    try:
-        with replacing(path) as temporary:
-            temporary.write_bytes(sink.getbuffer())
-    except OSError as error:
-        what = "the disk is full." if is_disk_full(error) else f"cannot be written ({error})."
-        raise InputError(what, path, "Choose another --out.") from error
+    with writing(path, "choose another --out"), replacing(path) as temporary:
+        temporary.write_bytes(sink.getbuffer())
     return len(records)
 
 

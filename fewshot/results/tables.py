@@ -12,7 +12,7 @@ from rich.measure import Measurement
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from episodes.faults import InputError, is_disk_full
+from episodes.faults import writing
 from episodes.tfrecord import replacing
 from fewshot.results.aggregate import Cell, Table
 
@@ -137,25 +137,18 @@ def write_tables(
         "table.csv": render_csv(table, title),
         "table.tex": render_latex(table, title, notes),
     }
-    for name, text in texts.items():
-        write_text(folder / name, text)
-    return tuple(folder / name for name in texts)
+    return tuple(write_text(folder / name, text) for name, text in texts.items())
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> Path:
     """Write a text file, whole or not at all.
 
     Raises:
-        InputError: it cannot be written.
+        InputError: the disk is full, or the folder cannot be written.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary:
-            temporary.write_text(text, encoding="utf-8", newline="\n")
-    except OSError as error:
-        what = "the disk is full." if is_disk_full(error) else f"cannot be written ({error})."
-        remedy = "Free some space and run the same command again, or choose another place."
-        raise InputError(what, path, remedy) from error
+    with writing(path, "choose another place"), replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+    return path
 
 
 def table_notes(table: Table, mark: str = "Bold") -> list[str]:

@@ -6,10 +6,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from episodes.faults import InputError, is_disk_full
+from episodes.faults import InputError, writing
 from episodes.tfrecord import replacing
 from fewshot.training.loop import Score
 from fewshot.training.meter import Report
+
+ELSEWHERE = "name another --output"
 
 
 class Journal:
@@ -30,13 +32,11 @@ class Journal:
     def __init__(self, path: Path, step: int = 0, tensorboard: Path | None = None) -> None:
         self.path = path
         self._writer = _open_tensorboard(tensorboard, step) if tensorboard else None
-        try:
+        with writing(path, ELSEWHERE):
             lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
             kept = [line for line in lines if _step_of(line) <= step]
             with replacing(path) as temporary:
                 temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-        except OSError as error:
-            raise _cannot_write(path, error) from error
 
     def report(self, report: Report) -> None:
         """Note where a training is."""
@@ -48,11 +48,8 @@ class Journal:
         self._write({"step": step, "validation": score.value, **score.metrics}, step)
 
     def _write(self, content: Mapping[str, Any], step: int) -> None:
-        try:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(content) + "\n")
-        except OSError as error:
-            raise _cannot_write(self.path, error) from error
+        with writing(self.path, ELSEWHERE), self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(content) + "\n")
         if self._writer is not None:
             for name, value in _scalars(content):
                 self._writer.add_scalar(name, value, step)
@@ -91,8 +88,3 @@ def _open_tensorboard(folder: Path, step: int) -> Any:
         remedy = "Install it: pip install tensorboard."
         raise InputError("TensorBoard is not installed.", "--tensorboard", remedy) from error
     return SummaryWriter(str(folder), purge_step=step + 1)
-
-
-def _cannot_write(path: Path, error: OSError) -> InputError:
-    what = "the disk is full." if is_disk_full(error) else f"cannot be written ({error.strerror})."
-    return InputError(what, path, "Free some space and run the same command again.")

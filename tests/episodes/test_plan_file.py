@@ -333,7 +333,7 @@ def test_a_full_disk_leaves_the_old_file(stored, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(pq, "write_table", full)
-    with pytest.raises(InputError, match=r"cannot be written: No space left.* Free some space"):
+    with pytest.raises(InputError, match=r"cannot be written: the disk is full. Free some space"):
         write_plans(read_plans(stored), stored)
     assert stored.read_bytes() == before
     assert not list(stored.parent.glob(".writing-*"))
