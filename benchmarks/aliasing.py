@@ -3,8 +3,9 @@
     python benchmarks/aliasing.py --out runs/aliasing
 
 trains a backbone plain and anti-aliased at the same budget, once per seed, evaluates the heads on
-the miniature's ten sources, measures aliasing, and writes the differences with 95 % intervals.
-Stopped, the same command goes on. Everything is computed by the commands that users have.
+the ten sources (of the miniature, or of --records), measures aliasing, and writes the differences
+with 95 % intervals. Stopped, the same command goes on. Everything is computed by the commands that
+users have.
 """
 
 import json
@@ -23,6 +24,7 @@ from scipy import stats
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from episodes.faults import InputError
 from fewshot.aliasing.report import mean_folded
 from fewshot.grid import Grid
 from fewshot.results.frames import load
@@ -49,6 +51,25 @@ class Study:
     """Per source and seed."""
     images: int = 64
     """Per source, to measure aliasing on."""
+    records: Path | None = None
+    """Folder of records; the miniature when not given."""
+    sources: tuple[str, ...] = ("all",)
+    """Evaluated and measured on."""
+    plots: tuple[str, ...] = ("png",)
+    """Formats of the figures of each seed."""
+    config: Path | None = None
+    """YAML file with more settings of the main job, of its training above all."""
+
+    def __post_init__(self) -> None:
+        """Raises InputError without a seed."""
+        if not self.seeds:
+            raise InputError("--seeds is empty.", remedy="Name at least one.")
+
+    @property
+    def where(self) -> list[object]:
+        """The flags that say what images are seen."""
+        given = [] if self.records is None else ["--records", self.records]
+        return [*given, "--sources", *self.sources]
 
     @property
     def names(self) -> tuple[str, str]:
@@ -68,10 +89,19 @@ def carry_out(study: Study) -> None:
             given = ["--backbone", name, "--seed", seed, "--image-size", study.image_size]
             given += ["--epochs", study.epochs, "--episodes", study.episodes]
             given += ["--heads", *study.heads, "--output", study.run_folder(name, seed)]
-            call(given)
+            given += [] if study.config is None else ["--config", study.config]
+            call([*given, *study.where])
         weights = [study.run_folder(name, seed) / f"{name}.safetensors" for name in study.names]
-        given = ["aliasing", "--checkpoint", *weights, "--images", study.images]
-        call([*given, "--output", study.measured_folder(seed)])
+        given = [
+            "aliasing",
+            "--checkpoint",
+            *weights,
+            "--images",
+            study.images,
+            "--plots",
+            *study.plots,
+        ]
+        call([*given, "--output", study.measured_folder(seed), *study.where])
 
 
 def call(arguments: Sequence[object]) -> None:
@@ -154,15 +184,18 @@ def report(study: Study) -> Grid:
     plain, filtered = study.names
     header = ("Measure", plain, filtered, "difference, episodes", "difference, seeds")
     first, second = measures(study), differences(study)
+    drawn = "miniature: drawn stand-ins of the sources; never comparable to published numbers."
+    benchmark = "miniature" if study.records is None else str(study.records)
+    sources = accuracies(study).index.unique("source")
     return Grid(
-        title=f"{filtered} against {plain}, miniature, {len(study.seeds)} seeds",
+        title=f"{filtered} against {plain}, {benchmark}, {len(study.seeds)} seeds",
         header=header,
         sections=(tuple(first), tuple(second)),
         notes=(
-            "miniature: drawn stand-ins of the ten sources; never comparable to published numbers.",
+            *([drawn] if study.records is None else []),
             f"{study.epochs} epochs at {study.image_size} px for both; {study.episodes} episodes "
-            f"and {study.images} images per source and seed; means over ten sources; in %, cosines "
-            "apart.",
+            f"and {study.images} images per source and seed; means over {len(sources)} sources; "
+            "in %, cosines apart.",
             "± 95 % intervals: over paired episodes of these networks (1.96 σ/√n), and over seeds "
             "(Student's t), which is what another training would give.",
         ),
@@ -171,8 +204,11 @@ def report(study: Study) -> Grid:
 
 
 if __name__ == "__main__":
-    wanted = tyro.cli(Study)
-    carry_out(wanted)
-    grid = report(wanted)
-    grid.write(wanted.out, "study")
+    try:
+        wanted = tyro.cli(Study)
+        carry_out(wanted)
+        grid = report(wanted)
+        grid.write(wanted.out, "study")
+    except InputError as error:
+        sys.exit(str(error))
     Console().print(grid.console())
