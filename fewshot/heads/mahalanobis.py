@@ -1,4 +1,9 @@
-"""Mahalanobis distance to class means, with regularised covariances: the heads of CNAPS."""
+"""Mahalanobis distance to class means, with regularised covariances: the heads of CNAPS.
+
+A regularised covariance is the identity outside the span of the items it was estimated from. So
+with fewer items than dimensions everything is computed in coordinates of that span: 70 images in
+512 dimensions make matrices of 70 x 70. What of a query is outside is as far from every class.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,6 +36,8 @@ class Gaussians(NamedTuple):
 def gaussians(items: Tensor, members: Tensor, covariance: Covariance) -> Gaussians:
     """Q_k = λ S_k + (1 - λ) S + I with λ = n_k / (n_k + 1).
 
+    Gradients flow through, for who trains features with it.
+
     Args:
         items: `[N, D]`.
         members: `[N, W]`, how much each item belongs to each class.
@@ -39,11 +46,33 @@ def gaussians(items: Tensor, members: Tensor, covariance: Covariance) -> Gaussia
     means, shots = class_means(items, members), members.sum(dim=0)
     ones = torch.ones_like(members[:, 0])
     whole = covariance(items, ones, items.mean(dim=0))
-    regularised = torch.empty(len(means), *whole.shape, dtype=items.dtype, device=items.device)
-    for k, share in enumerate((shots / (shots + 1)).tolist()):
-        torch.lerp(whole, covariance(items, members[:, k], means[k]), share, out=regularised[k])
-    regularised.diagonal(dim1=1, dim2=2).add_(1)
-    return Gaussians(means, cholesky(regularised, floor=1))
+    identity = torch.eye(len(whole), dtype=items.dtype, device=items.device)
+    spreads = [
+        torch.lerp(whole, covariance(items, members[:, k], means[k]), share) + identity
+        for k, share in enumerate((shots / (shots + 1)).tolist())
+    ]
+    return Gaussians(means, cholesky(torch.stack(spreads), floor=1))
+
+
+def unbiased(one_shot: str, ones: Tensor) -> Covariance:
+    """The unbiased covariance of the items of weight 1.
+
+    Args:
+        one_shot: that of a single item, as `Mahalanobis` says.
+        ones: the vector `[D]` of ones, in the coordinates of the items.
+    """
+    dim = ones @ ones
+
+    def covariance(items: Tensor, weights: Tensor, mean: Tensor) -> Tensor:
+        count = int(weights.sum())
+        if count > 1:
+            return scatter(items, weights, mean) / (count - 1)
+        if one_shot == "zero":
+            return items.new_zeros(items.shape[1], items.shape[1])
+        away = mean - (mean @ ones) / dim * ones
+        return (away @ away) / (dim - 1).clamp(min=1) * torch.outer(ones, ones)
+
+    return covariance
 
 
 def scatter(items: Tensor, weights: Tensor, mean: Tensor) -> Tensor:
@@ -78,27 +107,33 @@ class Mahalanobis(EpisodeHead):
     one_shot: Literal["published", "zero"] = "published"
 
     def fit_episodes(self, support: Support) -> EpisodePredictor:
-        episodes = [
-            gaussians(items[0], members, self.unbiased) for items, members in support.unpadded()
-        ]
+        predictors = [self.learn(items[0], members) for items, members in support.unpadded()]
 
         def predict(queries: Queries) -> Tensor:
-            found = zip(episodes, queries.unpadded(), strict=True)
-            return padded([classes.scores(items[0]) for classes, items in found], 2)
+            found = zip(predictors, queries.unpadded(), strict=True)
+            return padded([scores(items[0]) for scores, items in found], 2)
 
         return predict
 
-    def unbiased(self, items: Tensor, weights: Tensor, mean: Tensor) -> Tensor:
-        """The unbiased covariance `[D, D]` of the items of weight 1."""
-        count = int(weights.sum())
-        if count > 1:
-            return scatter(items, weights, mean) / (count - 1)
-        dim = items.shape[1]
-        variance = mean.var() if self.one_shot == "published" and dim > 1 else mean.new_zeros(())
-        return variance.expand(dim, dim)
+    def learn(self, items: Tensor, members: Tensor) -> Callable[[Tensor], Tensor]:
+        """From the items `[N, D]` of one episode to a function from queries to scores."""
+        ones = torch.ones_like(items[:1])
+        if len(items) + 1 >= items.shape[1]:
+            return gaussians(items, members, unbiased(self.one_shot, ones[0])).scores
+        basis: Tensor = torch.linalg.qr(torch.cat([ones, items]).T).Q  # [D, N + 1]
+        covariance = unbiased(self.one_shot, (ones @ basis)[0])
+        classes = gaussians(items @ basis, members, covariance)
+
+        def scores(queries: Tensor) -> Tensor:
+            inside = queries @ basis
+            outside = queries - inside @ basis.T
+            return classes.scores(inside) - outside.square().sum(dim=1, keepdim=True)
+
+        return scores
 
     def numbers(self, size: Size) -> int:
-        return super().numbers(size) + (size.way + 4) * size.dims[0] ** 2
+        side = min(size.dims[0], size.support + 1)
+        return super().numbers(size) + 2 * (size.way + 4) * side**2
 
 
 @dataclass(frozen=True)
@@ -134,6 +169,9 @@ class TransductiveCnaps(EpisodeHead):
 
     def refine(self, items: Tensor, members: Tensor, queries: Tensor) -> Tensor:
         """Scores `[Q, W]` of one episode."""
+        if len(items) + len(queries) < items.shape[1]:
+            turned: Tensor = torch.linalg.qr(torch.cat([items, queries]).T, mode="r").R.T
+            items, queries = turned.split([len(items), len(queries)])
         scores = gaussians(items, members, biased).scores(queries)
         everything, before = torch.cat([items, queries]), predicted(scores)
         for done in range(1, self.rounds + 1):
@@ -146,4 +184,5 @@ class TransductiveCnaps(EpisodeHead):
         return scores
 
     def numbers(self, size: Size) -> int:
-        return super().numbers(size) + (size.way + 4) * size.dims[0] ** 2
+        side = min(size.dims[0], size.items)
+        return super().numbers(size) + 2 * (size.way + 4) * side**2

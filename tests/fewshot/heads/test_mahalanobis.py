@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from fewshot import score
+from fewshot.heads.mahalanobis import gaussians, unbiased
 from tests.fewshot.heads.drawn import SHOTS, draw, means_of
 
 NEAR = {"rtol": 1e-7, "atol": 1e-7}
@@ -34,7 +35,7 @@ def simple_cnaps(support, labels, query, one_shot):
 @pytest.mark.parametrize("signed", [True, False])
 @pytest.mark.parametrize("shots", SHOTS)
 def test_against_the_formula(shots, signed, one_shot):
-    for dim in (16, 64):
+    for dim in (16, 64, 200):  # fewer dimensions than items, and more
         [support], labels, [query] = draw(len(shots), shots, [dim], signed)
         scores = score("mahalanobis", support, labels, query, one_shot=one_shot)
         expected = simple_cnaps(support, labels, query, one_shot)
@@ -46,6 +47,17 @@ def test_many_dimensions():
     scores = score("mahalanobis", support, labels, query)
     expected = simple_cnaps(support, labels, query, "published")
     torch.testing.assert_close(scores, expected, **NEAR)
+
+
+def test_gradients_reach_the_features():
+    [support], labels, _ = draw(0, [2, 3], [4], signed=True)
+    members = torch.nn.functional.one_hot(labels).double()
+
+    def scores(items):
+        found = gaussians(items, members, unbiased("published", torch.ones(4).double()))
+        return found.scores(support[:2])
+
+    assert torch.autograd.gradcheck(scores, (support.requires_grad_(True),))
 
 
 def test_by_hand():
@@ -90,6 +102,6 @@ def transductive_cnaps(support, labels, query, rounds=4):
 @pytest.mark.parametrize("signed", [True, False])
 @pytest.mark.parametrize("shots", SHOTS)
 def test_transductive_against_the_formula(shots, signed):
-    [support], labels, [query] = draw(len(shots), shots, [24], signed)
+    [support], labels, [query] = draw(len(shots), shots, [24 if sum(shots) > 9 else 64], signed)
     scores = score("transductive_cnaps", support, labels, query)
     torch.testing.assert_close(scores, transductive_cnaps(support, labels, query), **NEAR)
