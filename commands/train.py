@@ -74,7 +74,9 @@ def _train(trainings: tuple[Settings, ...], place: "Place", console: Console) ->
                 if place.first:
                     print_forecast(told, place, console)
             return 0
-        finished = [job.carry_out(folder) for job in jobs]
+        # What another process trains already comes last, so that several share the work.
+        finished = [job.carry_out_if_free(folder) for job in jobs]
+        finished = [path or job.carry_out(folder) for path, job in zip(finished, jobs, strict=True)]
     if place.first:
         say = partial(console.print, highlight=False, soft_wrap=True, markup=False)
         say("Checkpoints, for --checkpoint:")

@@ -1,7 +1,8 @@
 """One training from its settings to its checkpoint, in a folder; resumable, by any processes."""
 
+import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from episodes.loader import LabelledImages
 from episodes.protocol import find_protocol
 from episodes.reader import EpisodeReader
 from fewshot.backbones import Backbone
-from fewshot.checkpoint import Card, load_checkpoint, load_tensors, read_card, save_checkpoint
+from fewshot.checkpoint import Card, load_checkpoint, save_checkpoint
 from fewshot.devices import choose_workers, describe_device
 from fewshot.film import insert_film
 from fewshot.heads import Head, build_head
@@ -19,7 +20,8 @@ from fewshot.listener import Listener
 from fewshot.results import collect
 from fewshot.sources import find_records
 from fewshot.training.classifier import find_classifier
-from fewshot.training.distillation import Distillation, SelfDistillation, Teaching
+from fewshot.training.distillation import Distillation, SelfDistillation
+from fewshot.training.files import Files
 from fewshot.training.film import Film
 from fewshot.training.journal import Journal
 from fewshot.training.loop import Observer, Score, Training, train
@@ -28,49 +30,12 @@ from fewshot.training.objective import CrossEntropy
 from fewshot.training.processes import Place
 from fewshot.training.recipe import Recipe
 from fewshot.training.settings import Settings
-from fewshot.training.snapshots import Snapshots
 from fewshot.training.supervised import MakeObjective, prepare
+from fewshot.training.teachers import card_of, load_teachers
 from fewshot.training.validation import Validation
 
-SUFFIX = ".safetensors"
-
-
-@dataclass(frozen=True)
-class Files:
-    """The files of one training.
-
-    Attributes:
-        folder: where they are.
-        name: of the training.
-    """
-
-    folder: Path
-    name: str
-
-    @property
-    def final(self) -> Path:
-        """The finished backbone: the best, or the last."""
-        return self.folder / f"{self.name}{SUFFIX}"
-
-    @property
-    def best(self) -> Path:
-        """The best so far, while it trains."""
-        return self.folder / f"{self.name}.best{SUFFIX}"
-
-    @property
-    def last(self) -> Path:
-        """The weights of the last step, where they are not the best."""
-        return self.folder / f"{self.name}.last{SUFFIX}"
-
-    @property
-    def state(self) -> Snapshots:
-        """What an interrupted training goes on from."""
-        return Snapshots(self.folder / f"{self.name}.training{SUFFIX}")
-
-    @property
-    def journal(self) -> Path:
-        """One JSON object a line."""
-        return self.folder / f"{self.name}.jsonl"
+WAIT_SECONDS = 2.0
+"""Between looks whether another process has finished."""
 
 
 class Job:
@@ -184,14 +149,8 @@ class Job:
             return Film
         if not settings.teachers:
             return CrossEntropy
-        pairs = [
-            load_teacher(path, images, settings.image_size)
-            for path, images in zip(settings.teachers, self.images, strict=True)
-        ]
-        teaching = Teaching(
-            tuple(teacher for teacher, _ in pairs),
-            tuple(card.weights for _, card in pairs),
-            settings.temperature,
+        teaching = load_teachers(
+            settings.teachers, self.images, settings.image_size, settings.temperature
         )
         if settings.method == "self_distillation":
             if (name := teaching.teachers[0].name) != settings.backbone:
@@ -206,15 +165,18 @@ class Job:
         return partial(
             Distillation,
             teaching=teaching,
-            weights=settings.teacher_weights or (1.0,) * len(pairs),
-            steps=settings.teacher_steps or (steps,) * len(pairs),
+            weights=settings.teacher_weights or (1.0,) * len(self.images),
+            steps=settings.teacher_steps or (steps,) * len(self.images),
             seed=self.recipe.seed,
         )
 
     # ---- from beginning to end ---------------------------------------------------------------
 
     def carry_out(self, folder: Path) -> Path:
-        """Train, or go on, or find that it is done.
+        """Train, or go on, or find that it is done; wait if another process is at it.
+
+        Args:
+            folder: of the files.
 
         Returns:
             The checkpoint.
@@ -222,17 +184,48 @@ class Job:
         Raises:
             InputError: a file is wrong, or the folder holds another training of this name.
         """
-        settings, place, files = self.settings, self.place, Files(folder, self.settings.name)
-        if files.final.exists():
-            self._refuse_other(files.final)
-            if place.first:
-                self.listener.say(f"{settings.name} is trained already: {files.final}")
+        told = False
+        while (path := self.carry_out_if_free(folder)) is None:
+            if not told:
+                self._say(f"another process trains {self.settings.name}: waiting for it")
+            told = True
+            time.sleep(WAIT_SECONDS)
+        return path
+
+    def carry_out_if_free(self, folder: Path) -> Path | None:
+        """The same, but None where another process is at it.
+
+        Raises:
+            InputError: as for `carry_out`.
+        """
+        files = Files(folder, self.settings.name)
+        claim = files.claim
+        if self._done(files):
+            if self.place.first:
+                files.clear()
+            self._say(f"{files.name} is trained already: {files.final}")
             return files.final
+        if not self.place.any(self.place.first and claim.take()):
+            return None
+        try:
+            if not self._done(files):  # until a moment ago, by another process
+                self._carry_out(files)
+        finally:
+            claim.give_back()
+        return files.final
+
+    def _done(self, files: Files) -> bool:
+        """Whether it is finished, as the first process sees it."""
+        if done := self.place.any(self.place.first and files.final.exists()):
+            self._refuse_other(files.final)
+        return done
+
+    def _carry_out(self, files: Files) -> None:
+        settings, place = self.settings, self.place
         training = self.begin()
-        if training.resume(files.state, self.listener.say if place.first else _silent):
-            if place.first:
-                self.listener.say(f"{settings.name}: going on from step {training.step:,}.")
-        elif files.state.newest.exists():
+        if training.resume(files.state, self._say):
+            self._say(f"{settings.name}: going on from step {training.step:,}.")
+        elif files.state.exists():
             raise InputError(
                 "is of a training with other settings.",
                 files.state.newest,
@@ -242,7 +235,7 @@ class Job:
         observer = Observer()
         journal = None
         if place.first:
-            board = folder / "tensorboard" / settings.name if settings.tensorboard else None
+            board = files.folder / "tensorboard" / settings.name if settings.tensorboard else None
             journal = Journal(files.journal, training.step, board)
             observer = Observer(
                 report=partial(self._report, journal),
@@ -252,17 +245,13 @@ class Job:
             )
         if self.recipe.validates:
             measured = self.episodes, self.held_out, self.recipe, self.head
-            validate = Validation(*measured, place, workers)
-            observer = Observer(
-                observer.report, observer.say, validate, observer.validated, observer.keep
-            )
-        trace = folder / "trace.json" if settings.profile else None
+            observer = replace(observer, validate=Validation(*measured, place, workers))
+        trace = files.folder / "trace.json" if settings.profile else None
         backbone = train(training, files.state, workers, observer, profile=trace)
         if place.first:
             self._finish(files, training, backbone)
             journal.close() if journal else None
         place.same(training.step, "the last step")  # the others wait until it is written
-        return files.final
 
     def _finish(self, files: Files, training: Training[Any], backbone: Backbone) -> None:
         if self.recipe.select == "last":
@@ -270,9 +259,13 @@ class Job:
         else:
             save_checkpoint(files.last, backbone, self.card({"step": training.step}))
             files.best.replace(files.final)
-        files.best.unlink(missing_ok=True)
-        files.state.remove()
+        files.clear()
         self.listener.say(f"trained {self.settings.name}: {files.final}")
+
+    def _say(self, sentence: str) -> None:
+        """Tell the user, by the first process."""
+        if self.place.first:
+            self.listener.say(sentence)
 
     def _report(self, journal: Journal, report: Report) -> None:
         journal.report(report)
@@ -318,9 +311,9 @@ class Job:
         settings = self.settings
         found: dict[str, object] = {}
         if settings.init is not None:
-            found["init"] = _card_of(settings.init).weights
+            found["init"] = card_of(settings.init).weights
         if settings.teachers:
-            found["teachers"] = [_card_of(path).weights for path in settings.teachers]
+            found["teachers"] = [card_of(path).weights for path in settings.teachers]
             found["temperature"] = settings.temperature
         if settings.method == "self_distillation":
             found["teacher_weight"] = settings.teacher_weight
@@ -330,7 +323,7 @@ class Job:
         return found
 
     def _refuse_other(self, path: Path) -> None:
-        own, card = self.card({}), _card_of(path)
+        own, card = self.card({}), card_of(path)
         compared = (
             "backbone",
             "source",
@@ -346,34 +339,6 @@ class Job:
             raise InputError("comes from a training with other settings.", path, remedy)
 
 
-def _card_of(path: Path) -> Card:
-    return read_card(load_tensors(path)[1], path)
-
-
-def load_teacher(path: Path, images: LabelledImages, image_size: int) -> tuple[Backbone, Card]:
-    """A teacher of a source.
-
-    Raises:
-        InputError: the file is wrong, or it has learned other classes or another image size.
-    """
-    card = _card_of(path)
-    source = images.reader.spec.name
-    if card.classes != images.class_names:
-        raise InputError(
-            f"has learned {len(card.classes)} classes of {card.source}, not the "
-            f"{len(images.class_names)} train classes of {source}.",
-            path,
-            "Give the teachers in the order of --train-sources.",
-        )
-    if card.image_size != image_size:
-        raise InputError(
-            f"was trained at {card.image_size} pixels, not {image_size}.",
-            path,
-            f"Add --image-size {card.image_size}, or give another teacher.",
-        )
-    return load_checkpoint(path, card.backbone)
-
-
 def describe_score(score: Score) -> str:
     """A validation in words, as percentages."""
     words = []
@@ -382,7 +347,3 @@ def describe_score(score: Score) -> str:
     for source, top1 in score.metrics["held_out"].items():
         words.append(f"{source} held-out top-1 {100 * top1:.2f} %")
     return ", ".join(words)
-
-
-def _silent(sentence: str) -> None:
-    pass

@@ -7,6 +7,7 @@ as if it had not been, and neither workers nor interruptions move a number.
 
 import hashlib
 import json
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -295,26 +296,29 @@ def train(
     training.resume(snapshots, observer.say if place.first else lambda sentence: None)
     place.same(training.step, "the step to go on from")
     meter = Meter(training.device)
+    losses: list[Tensor] = []
     saved = time.monotonic()
     every = recipe.validate_every or training.steps_per_epoch
     with _profiled(profile if place.first else None) as traced:
         for lesson in training.batches(workers):
             meter.read()
             rate = training.rate
-            loss = training.learn(lesson)
+            losses.append(training.learn(lesson))
             meter.stepped(training.lessons.images(lesson) * place.ranks)
             traced()
             ended = training.step == training.total
             validating = observer.validate is not None and (ended or training.step % every == 0)
             if not (ended or validating or training.step % REPORT_EVERY_STEPS == 0):
                 continue
-            value = float(place.mean(loss))
-            _check_finite(value, training)
+            value = _finite(place.mean(torch.stack(losses)), training)
+            losses.clear()
             if place.first:
                 observer.report(meter.report(training.step, training.total, value, rate))
             if validating and observer.validate is not None:
+                _check_weights(training)
                 _validate(training, observer, observer.validate)
             if place.first and (ended or validating or time.monotonic() - saved > save_every):
+                _check_weights(training)
                 training.save(snapshots)
                 saved = time.monotonic()
             meter.restart()
@@ -324,10 +328,10 @@ def train(
 def _validate(
     training: Training[Any], observer: Observer, validate: Callable[[Backbone], Score]
 ) -> None:
-    if training.place.ranks > 1:  # batch norms of the first process are those that are kept
-        for buffer in training.objective.backbone.buffers():
-            torch.distributed.broadcast(buffer, 0)
     backbone = training.result()
+    if training.place.ranks > 1:  # batch norms of the first process are those that are kept
+        for buffer in backbone.buffers():
+            torch.distributed.broadcast(buffer, 0)
     score = validate(backbone)
     if training.place.first:
         observer.validated(score, training.step)
@@ -351,10 +355,25 @@ def _profiled(path: Path | None) -> Iterator[Callable[[], None]]:
         yield profiler.step
 
 
-def _check_finite(loss: float, training: Training[Any]) -> None:
-    if not torch.isfinite(torch.tensor(loss)):
-        raise InputError(
-            f"the loss is not finite at step {training.step}.",
-            f"training of {training.objective.backbone.name}",
-            "Lower --learning-rate; the state before it is kept.",
-        )
+def _finite(losses: Tensor, training: Training[Any]) -> float:
+    """The last of the losses of the last steps, if all are finite."""
+    steps = range(training.step - len(losses) + 1, training.step + 1)
+    for step, loss in zip(steps, losses.tolist(), strict=True):
+        if not math.isfinite(loss):
+            raise _diverged("loss is", step, training)
+    return float(losses[-1])
+
+
+def _check_weights(training: Training[Any]) -> None:
+    """Weights can leave the finite numbers one step before the loss does."""
+    sums = torch.stack([one.detach().sum() for one in training.objective.parameters()])
+    if not math.isfinite(float(sums.sum())):
+        raise _diverged("weights are", training.step, training)
+
+
+def _diverged(what: str, step: int, training: Training[Any]) -> InputError:
+    return InputError(
+        f"the {what} not finite at step {step}.",
+        f"training of {training.objective.backbone.name}",
+        "Lower --learning-rate; the last good state is kept.",
+    )

@@ -69,6 +69,10 @@ class Place:
         """The mean over all processes; alone, the tensor itself."""
         return self.sum(tensor) / self.ranks if self.ranks > 1 else tensor
 
+    def any(self, here: bool) -> bool:
+        """Whether it is so in some process."""
+        return float(self.sum(torch.tensor(float(here)))) > 0
+
     def same(self, number: int, what: str) -> None:
         """Check that all processes have the same number.
 

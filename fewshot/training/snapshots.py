@@ -62,6 +62,10 @@ class Snapshots:
             raise InputError(faults[0].what, self.newest, remedy) from faults[0]
         return None
 
+    def exists(self) -> bool:
+        """Whether there is a state, whole or not."""
+        return self.newest.exists() or self.before.exists()
+
     def remove(self) -> None:
         """Remove both; for when the training is finished."""
         self.newest.unlink(missing_ok=True)

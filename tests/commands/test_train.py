@@ -121,6 +121,27 @@ def test_a_finished_training_is_not_repeated(finished, train):
     assert weights(finished) == before
 
 
+def test_processes_with_the_same_command_share_the_work(miniature, tmp_path):
+    sources = ["dtd", "cu_birds", "vgg_flower"]
+    flags = ["--records", miniature, "--output", tmp_path, "--backbone", "resnet18", *QUICK]
+    processes = [start(*flags, "--train-sources", *sources) for _ in range(2)]
+    errors = [process.communicate(timeout=300)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], errors
+    for source in sources:
+        trained = [f"trained {source}: " in one for one in errors]
+        assert sorted(trained) == [False, True], (source, errors)
+    assert not list(tmp_path.glob("*.lock"))
+
+
+def test_what_a_kill_left_behind_a_finished_training_is_removed(finished, train, tmp_path):
+    folder = shutil.copytree(finished, tmp_path / "run")
+    left = [folder / f"cu_birds.{kind}.safetensors" for kind in ("training", "best")]
+    for path in left:
+        shutil.copy(folder / "cu_birds.safetensors", path)
+    assert train(*PLAIN, *VALIDATED, "--held-out", "0.1")[0] == 0
+    assert not any(path.exists() for path in left)
+
+
 def test_one_network_per_source_then_one_for_all_then_one_that_learns_from_them(train, tmp_path):
     flags = ["--backbone", "resnet18", *QUICK, "--steps", "2", "--train-sources", "dtd", "cu_birds"]
     assert train(*flags)[0] == 0

@@ -12,7 +12,7 @@ from fewshot.backbones import build_backbone
 from fewshot.checkpoint import hash_weights
 from fewshot.training.averaging import average
 from fewshot.training.classifier import CosineClassifier, find_classifier, make_linear
-from fewshot.training.loop import train
+from fewshot.training.loop import Observer, Score, train
 from fewshot.training.memory import activation_bytes, largest_batch
 from fewshot.training.objective import CrossEntropy
 from fewshot.training.optimizers import build_optimizer
@@ -87,6 +87,51 @@ def test_averaged_weights():
     before = averaged.weight.detach().clone()
     average(averaged, network, 0.9, step=1000)
     torch.testing.assert_close(averaged.weight.detach(), 0.9 * before + 0.1 * network.weight)
+
+
+def test_all_processes_validate_the_first_one_s_average(images, tmp_path, monkeypatch):
+    """Its batch norms too: the others' have seen other images."""
+    recipe = replace(RECIPE, steps=1, ema=0.5)
+    training = prepare("resnet18", [images], recipe, CPU)
+    training.place = Place(torch.device("cpu"), rank=1, ranks=2)
+    monkeypatch.setattr(Place, "sum", lambda self, tensor: tensor)
+    monkeypatch.setattr(Place, "same", lambda self, number, what: None)
+    monkeypatch.setattr(torch.distributed, "broadcast", lambda tensor, source: tensor.fill_(7))
+    seen = []
+
+    def validate(backbone):
+        seen.extend(backbone.buffers())
+        return Score(0.5, {})
+
+    train(training, Snapshots(tmp_path / "state"), observer=Observer(validate=validate))
+    assert len(seen) > 60 and all((one == 7).all() for one in seen)
+
+
+def test_weights_that_are_not_finite_are_not_saved(images, tmp_path, monkeypatch):
+    """The loss of the step before was."""
+    training = prepare("resnet18", [images], replace(RECIPE, steps=1), CPU)
+    learn = training.learn
+
+    def poisoned(lesson):
+        loss = learn(lesson)
+        with torch.no_grad():
+            training.objective.backbone.network.conv1.weight[0, 0, 0, 0] = torch.nan
+        return loss
+
+    monkeypatch.setattr(training, "learn", poisoned)
+    with pytest.raises(InputError, match="the weights are not finite at step 1"):
+        train(training, Snapshots(tmp_path / "state"))
+    assert not (tmp_path / "state").exists()
+
+
+def test_the_step_whose_loss_was_not_finite_is_told(images, tmp_path, monkeypatch):
+    training = prepare("resnet18", [images], RECIPE, CPU)
+    learn = training.learn
+    monkeypatch.setattr(
+        training, "learn", lambda lesson: learn(lesson) * (torch.inf if training.step == 2 else 1)
+    )
+    with pytest.raises(InputError, match="the loss is not finite at step 2"):
+        train(training, Snapshots(tmp_path / "state"))
 
 
 def test_norms_and_biases_do_not_decay_where_only_weights_do():
