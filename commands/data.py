@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import tyro
 from rich.console import Console
+from rich.filesize import decimal
 from rich.markup import escape
 from rich.table import Table
 
@@ -78,7 +79,12 @@ def print_needs(status: "SourceStatus", console: Console) -> None:
     title = f"{status.source}: {origin.title}. Licence: {origin.licence}. {origin.page}"
     console.print(f"\n{escape(title)}", highlight=False, soft_wrap=True)
     for download, place in status.found:
-        where = f"found: {place}" if place else f"not found: {download.link}"
+        where = f"found: {place}{size_of(place)}" if place else f"not found: {download.link}"
         state = f" ({download.state})" if download.state and not place else ""
         text = f"  {download.name}, {download.size}, {where}{state}"
         console.print(escape(text), highlight=False, soft_wrap=True)
+
+
+def size_of(place: Path) -> str:
+    """What an archive takes on disk: beside its official size that tells whether it is whole."""
+    return f" ({decimal(place.stat().st_size)} on disk, not opened)" if place.is_file() else ""

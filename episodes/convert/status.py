@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +11,11 @@ from episodes.convert import CONVERTERS, open_raw
 from episodes.convert.journal import JOURNAL, VERIFIED, write_json
 from episodes.convert.origin import Download, Origin
 from episodes.convert.source import Options, has_content
-from episodes.convert.tree import DiskFolder, RawData, walk
+from episodes.convert.tree import RawData
 from episodes.faults import InputError
-from episodes.packs import PACK_FOLDER
+from episodes.packs import Pack, pack_folder, plan_pack
+from episodes.protocol import Split
+from episodes.records import Records
 from episodes.spec import SPEC_FILE, SourceSpec, load_spec
 
 
@@ -29,7 +31,7 @@ class SourceStatus:
             is known to compare with), or what is wrong.
         images: in the records.
         verified: whether the records, as they are now, were audited without a fault.
-        packs: splits and sizes that are decoded.
+        packs: names of the packs beside the records; "(stale)" where they are of other records.
     """
 
     source: str
@@ -66,26 +68,37 @@ def _status(source: str, raw: RawData | None, records: Path | None) -> SourceSta
     folder = records / source if records else None
     if folder is None or not folder.is_dir():
         return SourceStatus(source, origin, found, "none", 0, False, ())
-    packs = sorted(path.stem for path in folder.glob(f"{PACK_FOLDER}/*.pack"))
     if not (folder / SPEC_FILE).exists():
         state = "unfinished" if (folder / JOURNAL).exists() else "none"
-        return SourceStatus(source, origin, found, state, 0, False, tuple(packs))
+        return SourceStatus(source, origin, found, state, 0, False, ())
     try:
         spec = load_spec(folder)
     except InputError as error:
-        return SourceStatus(source, origin, found, error.what, 0, False, tuple(packs))
+        return SourceStatus(source, origin, found, error.what, 0, False, ())
     images = sum(spec.images_per_class)
-    verified = is_verified(spec)
-    return SourceStatus(source, origin, found, _compare(spec), images, verified, tuple(packs))
+    verified, packs = is_verified(spec), tuple(_packs(spec))
+    return SourceStatus(source, origin, found, _compare(spec), images, verified, packs)
 
 
 def _place(download: Download, raw: RawData) -> Path | None:
     """The folder on disk that has the content of a download, or an archive named like it."""
-    if raw.path.is_dir():
-        for folder in walk(DiskFolder(raw.path)):
-            if has_content(download, folder):
-                return Path(folder.where)
+    for folder in raw.folders:
+        if has_content(download, folder):
+            return Path(folder.where)
     return next(iter(raw.archives(download.archives)), None)
+
+
+def _packs(spec: SourceSpec) -> Iterator[str]:
+    """The packs beside the records, by their names; those of other records are stale."""
+    for path in sorted(pack_folder(spec, None).glob("*.pack")):
+        split, _, rest = path.stem.partition("-")
+        rule, _, size = rest.rpartition("-")
+        try:
+            encoded = Records(spec, Split(split))
+            Pack(path, plan_pack(encoded, Split(split), rule, int(size)))
+            yield path.stem
+        except (InputError, ValueError, KeyError):
+            yield f"{path.stem} (stale)"
 
 
 def _compare(spec: SourceSpec) -> str:

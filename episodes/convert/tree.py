@@ -183,6 +183,11 @@ class RawData:
             what = "is neither a folder nor an archive."
             raise InputError(what, path, "Give the folder that holds the downloads.")
 
+    @cached_property
+    def folders(self) -> list[RawFolder]:
+        """Folders on disk that are looked into, as they were at the first look."""
+        return list(walk(DiskFolder(self.path))) if self.path.is_dir() else []
+
     def search(
         self, wanted: Callable[[RawFolder], bool], archives: Sequence[str]
     ) -> Iterator[RawFolder]:
@@ -198,7 +203,7 @@ class RawData:
         if self.path.is_file():
             yield from filter(wanted, walk(mount(self.path)))
             return
-        yield from filter(wanted, walk(DiskFolder(self.path)))
+        yield from filter(wanted, self.folders)
         damaged: list[InputError] = []
         for path in self.archives(archives):
             try:
@@ -214,7 +219,7 @@ class RawData:
             return [self.path] if _matches(self.path.name, patterns) else []
         return [
             Path(folder.where) / name
-            for folder in walk(DiskFolder(self.path))
+            for folder in self.folders
             for name in folder.files
             if _matches(name, patterns)
         ]

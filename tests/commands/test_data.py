@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import shutil
 
 import pytest
@@ -13,6 +14,10 @@ from commands.convert import run as convert
 from commands.data import Command, run
 from episodes import InputError
 from episodes.convert import CONVERTERS
+from episodes.packing import pack_split
+from episodes.packs import pack_folder
+from episodes.protocol import Split
+from episodes.source import open_source
 from tests.episodes.convert.raw_folders import make_dtd, make_vgg_flower
 
 
@@ -55,7 +60,9 @@ def test_raw_data_and_records(tmp_path):
     rows, needs = status("--raw", raw, "--records", records)
     assert rows["dtd"].split() == ["dtd", "found", "partial", "141", "no"]
     assert rows["vgg_flower"].split()[:5] == ["vgg_flower", "1", "of", "2", "downloads"]
-    assert f"dtd-r1.0.1.tar.gz, 0.6 GB, found: {raw}/downloads/dtd-r1.0.1.tar.gz" in needs
+    path = raw / "downloads/dtd-r1.0.1.tar.gz"
+    size = f"{path.stat().st_size / 1000:.1f} kB on disk, not opened"
+    assert f"dtd-r1.0.1.tar.gz, 0.6 GB, found: {path} ({size})" in needs
     assert f"102flowers.tgz, 0.3 GB, found: {raw}/vgg_flower" in needs
     assert "imagelabels.mat, 1 kB, not found: https://www.robots.ox.ac.uk" in needs
     convert(tyro.cli(Convert, args=[*_again(raw, records), "--verify"]), console)
@@ -86,13 +93,14 @@ def test_the_miniature(miniature, tmp_path):
     assert "unfinished" in status("--records", tmp_path)[0]["dtd"]
 
 
-def test_packs_are_listed(miniature, tmp_path):
-    from episodes.packs import PACK_FOLDER
-
+def test_packs_are_listed_and_stale_ones_called_so(miniature, tmp_path):
     shutil.copytree(miniature / "dtd", tmp_path / "dtd")
-    (tmp_path / "dtd" / PACK_FOLDER).mkdir()
-    (tmp_path / "dtd" / PACK_FOLDER / "test-official-84.pack").write_bytes(b"")
-    assert status("--records", tmp_path)[0]["dtd"].split()[-1] == "test-official-84"
+    images = open_source(tmp_path, "dtd", Split.TEST)
+    pack_split(images, Split.TEST, "official_rounded", 16, pack_folder(images.spec, None))
+    assert status("--records", tmp_path)[0]["dtd"].split()[-1] == "test-official_rounded-16"
+    first = min(images.spec.split_classes[Split.TEST])
+    os.utime(tmp_path / f"dtd/{first}.tfrecords", (1, 1))  # as if it had been converted again
+    assert status("--records", tmp_path)[0]["dtd"].endswith("test-official_rounded-16 (stale)")
 
 
 def test_refusals(tmp_path):
