@@ -6,6 +6,21 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+LONGEST = 1000
+"""Characters of each part of a message: a file may hold a name of any length."""
+
+
+def one_line(text: object) -> str:
+    """A text that may come from a foreign file, as it can be shown: one line, of bounded length.
+
+    Line breaks become spaces; what would steer a terminal or turn the reading direction is escaped.
+    """
+    line = " ".join(str(text).split()) if "\n" in str(text) else str(text)
+    shown = line if len(line) <= LONGEST else line[:LONGEST] + "…"
+    if shown.isprintable():
+        return shown
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in shown)
+
 
 class InputError(Exception):
     """A fault in the user's input (a file, a name, a setting), with its remedy.
@@ -21,8 +36,9 @@ class InputError(Exception):
 
     def __init__(self, what: str, where: str | Path | None = None, remedy: str = "") -> None:
         self.what, self.where, self.remedy = what, where, remedy
-        place = f"{where}: " if where is not None else ""
-        super().__init__(f"{place}{what}" + (f" {remedy}" if remedy else ""))
+        place = f"{one_line(where)}: " if where is not None else ""
+        told = f"{place}{one_line(what)}"
+        super().__init__(f"{told} {one_line(remedy)}" if remedy else told)
 
     def __reduce__(self) -> tuple[type["InputError"], tuple[str, str | Path | None, str]]:
         """Survive the trip from a worker process (pickle would pass the joined message only)."""

@@ -11,9 +11,8 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from episodes.faults import InputError, unknown_name
+from episodes.yaml_file import read_yaml
 
 SOURCES = (
     "ilsvrc_2012",
@@ -302,12 +301,7 @@ def read_protocol(path: Path) -> EpisodeProtocol:
         InputError: the file is missing, is not a flat YAML mapping with a new name, or has an
             unknown or impossible rule.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}.", path) from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InputError(f"is not YAML: {' '.join(str(error).split())}.", path) from error
+    content = read_yaml(path)
     if not isinstance(content, dict):
         raise InputError("is not a mapping of rules to values.", path)
     rules = {str(key).replace("-", "_"): value for key, value in content.items()}

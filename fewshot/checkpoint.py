@@ -25,6 +25,13 @@ from fewshot.film import insert_film
 CARD = "card"
 BESIDE = "learned/"
 """How the names of weights begin that are not the network's."""
+SHAPES: dict[type, tuple[str, ...]] = {
+    str: ("backbone", "records", "source", "split", "image_rule", "protocol", "weights", "method"),
+    int: ("image_size", "seed"),
+    dict: ("training", "versions", "metrics", "made_from", "learner"),
+    list: ("classes", "seen"),
+}
+"""What entries of a card are in its JSON."""
 NOT_OURS = "Give a checkpoint that this program wrote (a .safetensors file of a run folder)."
 
 
@@ -157,10 +164,26 @@ def read_card(metadata: Mapping[str, str], path: Path) -> Card:
         content = json.loads(metadata[CARD])
         known = {entry.name for entry in fields(Card)}
         content = {name: value for name, value in content.items() if name in known}
+        _check_shapes(content)
         lists = {name: tuple(content.get(name, ())) for name in ("classes", "seen")}
         return Card(**content | {"classes": content["classes"]} | lists)
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise InputError("has no card that says what it is.", path, NOT_OURS) from error
+
+
+def _check_shapes(content: Mapping[str, Any]) -> None:
+    """Raises TypeError where readers of a card would meet something else than they know."""
+    for shape, names in SHAPES.items():
+        for name in names:
+            if name in content and type(content[name]) is not shape:
+                raise TypeError(f"{name} is no {shape.__name__}")
+    texts = [*content["classes"], *content.get("seen", ()), content.get("origin", "")]
+    if not all(isinstance(text, str) for text in texts):
+        raise TypeError("a name is no text")
+    if not isinstance(content.get("git_commit"), str | None):
+        raise TypeError("git_commit is no text")
+    if type(content.get("outputs")) not in (int, type(None)):
+        raise TypeError("outputs is no number")
 
 
 def load_card(path: Path) -> Card:
@@ -201,6 +224,9 @@ def load_checkpoint(path: Path, backbone: str) -> tuple[Backbone, Card]:
     if hash_weights(weights) != card.weights:
         raise InputError("its weights differ from its card: it is damaged.", path, NOT_OURS)
     outputs = len(card.classes) if card.outputs is None else card.outputs
+    if outputs not in {len(tensor) for tensor in weights.values() if tensor.ndim}:
+        # a forged number must not become a matrix
+        raise InputError(f"has no weights for the {outputs} outputs of its card.", path, NOT_OURS)
     built = build_backbone(backbone, classes=outputs, seed=0)
     if card.method == "film":
         insert_film(built)

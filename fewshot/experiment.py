@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
-import yaml
 
 from episodes.faults import InputError, unknown_name
 from episodes.protocol import SOURCES, Split, find_protocol
+from episodes.yaml_file import read_yaml
 from fewshot.backbone_name import BackboneName
 from fewshot.shard import Shard
 
@@ -207,12 +207,7 @@ def read_config(path: Path, known: Collection[str] | None = None) -> list[str]:
     Raises:
         InputError: the file is missing, is not a flat YAML mapping, or has an unknown key.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}.", path, "Check --config.") from error
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise InputError(f"is not YAML: {' '.join(str(error).split())}.", path) from error
+    content = read_yaml(path) or {}
     if not isinstance(content, dict):
         raise InputError("is not a mapping of settings to values.", path)
     return as_arguments(content, path, known)

@@ -19,9 +19,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from episodes.faults import InputError, unknown_name
+from episodes.yaml_file import read_yaml
 from fewshot.experiment import Experiment, as_arguments, short_hash
 
 PARTS = ("base", "variants", "grid")
@@ -122,12 +121,7 @@ def name_of(chosen: Mapping[str, Any]) -> str:
 
 def _read_parts(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]], dict[str, list[Any]]]:
     """Base, variants and grid of a file, each of the right shape."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}.", path) from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise InputError(f"is not YAML: {' '.join(str(error).split())}.", path) from error
+    content = read_yaml(path)
     if not isinstance(content, dict) or not content:
         raise InputError("is not a mapping of base, variants and grid.", path, EXAMPLE)
     for name in content:

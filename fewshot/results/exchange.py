@@ -15,17 +15,12 @@ from episodes.faults import InputError, unknown_name, writing
 from episodes.tfrecord import replacing
 from fewshot.results.collection import StoredRun
 from fewshot.results.rows import ClassCount, EpisodeRow
+from fewshot.results.shapes import check_row, check_run, check_told
 from fewshot.results.store import RowStore, Run
 
 FORMATS = ("parquet", "json", "csv")
 MARK = "run_meta_dataset results 1"
 BATCH = 10_000
-SHAPES = {
-    **dict.fromkeys(("protocol", "image", "heads", "versions", "experiment"), dict),
-    "git": dict | None,
-    "backbones": list,
-}
-"""What parts of a call's record must be, where they are there."""
 WHAT_TO_GIVE = "Give a file that `results export` wrote as parquet or json."
 TEXTS = ("classes", "guesses", "told")
 COLUMNS = [field.name for field in fields(EpisodeRow)]
@@ -120,30 +115,16 @@ def import_file(path: Path, store: RowStore) -> list[Merged]:
             for run in described
         ]
         for run in runs:
-            _check_shapes(run)
+            check_run(run)
         rows: dict[str, list[EpisodeRow]] = {run.id: [] for run in runs}
         for record in records:
             number += 1
             rows[record["run"]].append(_row(record))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         place = f"row {number}" if number >= 0 else "the runs"
         what = f"is damaged in {place}: {type(error).__name__}: {error}."
         raise InputError(what, path, WHAT_TO_GIVE) from error
     return [merge_run(store, run, rows[run.id]) for run in runs]
-
-
-def _check_shapes(run: Run) -> None:
-    """Raises TypeError where readers of a run would meet something else than they know."""
-    for part in (run.settings, run.ingredients, *run.calls):
-        if not isinstance(part, dict):
-            raise TypeError(f"{part!r} is no mapping")
-    for call in run.calls:
-        for name, shape in SHAPES.items():
-            if name in call and not isinstance(call[name], shape):
-                raise TypeError(f"{name} is {call[name]!r}")
-        for part in (*call.get("backbones", []), *call.get("heads", {}).values()):
-            if not isinstance(part, dict):
-                raise TypeError(f"{part!r} is no mapping")
 
 
 def _row(record: Mapping[str, Any]) -> EpisodeRow:
@@ -152,9 +133,11 @@ def _row(record: Mapping[str, Any]) -> EpisodeRow:
     )
     # Files of earlier programs have no details.
     guesses = tuple(map(int, (record.get("guesses") or "").split()))
-    told = json.loads(record.get("told") or "{}")
+    told = check_told(json.loads(record.get("told") or "{}"))
     values = {name: record[name] for name in COLUMNS if name not in TEXTS}
-    return EpisodeRow(**values, classes=classes, guesses=guesses, told=told)
+    row = EpisodeRow(**values, classes=classes, guesses=guesses, told=told)
+    check_row(row)
+    return row
 
 
 def _read_parquet(path: Path) -> tuple[list[Any], list[dict[str, Any]]]:

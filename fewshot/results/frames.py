@@ -142,6 +142,9 @@ def load_runs(runs: Sequence[StoredRun], faults: Sequence[str] = ()) -> Frames:
         except InputError as error:
             told.append(str(error))
             continue
+        except (TypeError, ValueError, KeyError, ArithmeticError) as error:
+            told.append(f"{path}: the results file is damaged ({error}).")
+            continue
         for part, tables in zip((parts, details), found, strict=True):
             part.append(tables[tables["run"].isin(wanted)])
     described = {stored.run.id: describe_run(stored) for stored in runs}

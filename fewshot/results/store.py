@@ -3,6 +3,7 @@
 import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -165,6 +166,7 @@ class RowStore(ResultsFile):
         with self._plain_faults():
             found = self._db.execute("SELECT * FROM runs ORDER BY number").fetchall()
             calls = self._db.execute("SELECT run, record FROM calls ORDER BY number").fetchall()
+        with self._damage():
             return [
                 Run(
                     name,
@@ -219,7 +221,7 @@ class RowStore(ResultsFile):
             status, classes, class_correct, guesses, told"""
         filters = {"run": run, "head": head, "source": source, "split": split, "seed": seed}
         chosen = self._select(columns, WITH_DETAILS, **filters, index=index)
-        try:
+        with self._damage():
             return [
                 EpisodeRow(  # type: ignore[misc]
                     *values,
@@ -229,6 +231,12 @@ class RowStore(ResultsFile):
                 )
                 for *values, plan, correct, guesses, told in chosen
             ]
+
+    @contextmanager
+    def _damage(self) -> Iterator[None]:
+        """What is stored and cannot be understood, as a message."""
+        try:
+            yield
         except (TypeError, ValueError, AttributeError) as error:
             what, remedy = FAULTS[sqlite3.SQLITE_CORRUPT]
             raise InputError(f"{what} {error}.", self.path, remedy) from error
@@ -254,10 +262,11 @@ class RowStore(ResultsFile):
             )
             if episodes is None or index < episodes
         ]
-        return {
-            key: np.array([accuracy for *_, accuracy in group], dtype=np.float64)
-            for key, group in groupby(found, key=lambda values: (values[0], values[1]))
-        }
+        with self._damage():
+            return {
+                key: np.array([accuracy for *_, accuracy in group], dtype=np.float64)
+                for key, group in groupby(found, key=lambda values: (values[0], values[1]))
+            }
 
     def failures(self, run: str, episodes: int | None = None) -> dict[tuple[str, str], list[str]]:
         """Why episodes failed, by (head, source), in the order of the episodes."""
