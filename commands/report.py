@@ -46,7 +46,9 @@ def run(command: Command, console: Console) -> int:
     page, figures = write_report(collection.runs, command.title, collection.faults, shown, notes)
     write_text(command.out, page)
     if command.figures is not None:
-        for figure in figures:
+        from fewshot.results.figures import draw_example
+
+        for figure in [*figures, *map(draw_example, shown)]:
             figure.save(command.figures)
     where = "" if command.figures is None else f", figures in {command.figures}"
     console.print(f"{command.out}{where}", markup=False, highlight=False, soft_wrap=True)

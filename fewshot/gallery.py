@@ -1,4 +1,4 @@
-"""Example episodes of a stored run as pictures: support, query, and what each head got right."""
+"""Example episodes of a stored run as pictures: support, query, and what each head guessed."""
 
 import base64
 import contextlib
@@ -21,19 +21,35 @@ CLASSES, SUPPORT, QUERY = 6, 4, 4
 
 
 @dataclass(frozen=True)
+class ExampleQuery:
+    """A query image of an example episode.
+
+    Attributes:
+        picture: as a data URI.
+        guesses: by head, the label guessed; heads whose guesses were not kept are absent.
+    """
+
+    picture: str
+    guesses: dict[str, int]
+
+
+@dataclass(frozen=True)
 class ExampleClass:
     """A class of an example episode.
 
     Attributes:
+        label: of the class, from 0.
         name: of the class.
-        support, query: pictures as data URIs, the first of each.
+        support: pictures as data URIs, the first of each.
+        query: the first of its query images.
         more: how many support and query images are not shown.
         right: by head, how many of how many queries it got right.
     """
 
+    label: int
     name: str
     support: tuple[str, ...]
-    query: tuple[str, ...]
+    query: tuple[ExampleQuery, ...]
     more: tuple[int, int]
     right: dict[str, str]
 
@@ -44,14 +60,16 @@ class Example:
 
     Attributes:
         source, index: which one it is.
-        way: classes it has; not all are in `classes`.
+        names: of its classes, by label; not all are in `classes`.
         classes: the first of them.
+        accuracies: by head, of the whole episode, a fraction.
     """
 
     source: str
     index: int
-    way: int
+    names: tuple[str, ...]
     classes: tuple[ExampleClass, ...]
+    accuracies: dict[str, float]
 
 
 def show_examples(stored: StoredRun, count: int) -> tuple[list[Example], list[str]]:
@@ -99,8 +117,13 @@ def show_episode(reader: EpisodeReader, index: int, rows: Sequence[EpisodeRow]) 
     plan = reader.plan(index)
     if any(row.plan_hash != plan.hash for row in rows):
         raise InputError("its records or plans have changed since it was evaluated.")
-    shown = tuple(show_class(reader, plan, k, rows) for k in range(min(plan.way, CLASSES)))
-    return Example(plan.source, index, plan.way, shown)
+    return Example(
+        source=plan.source,
+        index=index,
+        names=tuple(reader.images.spec.class_names[int(k)] for k in plan.class_ids),
+        classes=tuple(show_class(reader, plan, k, rows) for k in range(min(plan.way, CLASSES))),
+        accuracies={row.head: row.accuracy for row in rows if row.accuracy is not None},
+    )
 
 
 def show_class(
@@ -108,15 +131,19 @@ def show_class(
 ) -> ExampleClass:
     """One class of an episode."""
     support = plan.support_images[plan.support_labels == label]
-    query = plan.query_images[plan.query_labels == label]
+    places = np.flatnonzero(plan.query_labels == label)
+    query = plan.query_images[places[:QUERY]]
     class_id = int(plan.class_ids[label])
-    parts = (support[:SUPPORT], query[:QUERY])
-    pictures = [read_pictures(reader, class_id, numbers) for numbers in parts]
+    queries = [
+        ExampleQuery(picture, {row.head: row.guesses[place] for row in rows if row.guesses})
+        for picture, place in zip(read_pictures(reader, class_id, query), places, strict=False)
+    ]
     return ExampleClass(
+        label=label,
         name=reader.images.spec.class_names[class_id],
-        support=pictures[0],
-        query=pictures[1],
-        more=(len(support) - len(parts[0]), len(query) - len(parts[1])),
+        support=read_pictures(reader, class_id, support[:SUPPORT]),
+        query=tuple(queries),
+        more=(max(0, len(support) - SUPPORT), len(places) - len(query)),
         right={
             row.head: f"{row.classes[label].correct} of {row.classes[label].queries}"
             for row in rows

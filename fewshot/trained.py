@@ -18,6 +18,7 @@ from fewshot.devices import describe_device
 from fewshot.experiment import Experiment
 from fewshot.listener import Listener
 from fewshot.results import collect
+from fewshot.training.journal import Journal
 from fewshot.training.loop import Observer, train
 from fewshot.training.meter import Report
 from fewshot.training.processes import Place
@@ -129,14 +130,17 @@ def train_one(
     workers: int,
     listener: Listener,
 ) -> None:
-    """Train a backbone as its card says, or go on, and write it."""
+    """Train a backbone as its card says, or go on, and write it, its log beside it."""
     name = card.backbone
     state = Snapshots(path.with_suffix(f".{STATE_FILE}"))
+    training = prepare(name, [images], Recipe.of(card.training), Place(device))
+    training.resume(state, listener.say)
+    journal = Journal(path.with_suffix(".jsonl"), training.step)
 
     def report(now: Report) -> None:
+        journal.report(now)
         listener.progress(f"train {name}", now.step, now.total, f"steps, loss {now.loss:.2f}")
 
-    training = prepare(name, [images], Recipe.of(card.training), Place(device))
     backbone = train(training, state, workers, Observer(report, listener.say))
     save_checkpoint(path, backbone, card)
     state.remove()

@@ -84,7 +84,8 @@ def test_the_table_and_the_run_folder(finished):
     assert "aa_resnet18: trained on ilsvrc_2012 (train classes) at 32 px" in out
     names = {path.name for path in folder.iterdir()} - {"rows.sqlite-wal", "rows.sqlite-shm"}
     tables = {"table.md", "table.csv", "table.tex"}
-    assert names == {"rows.sqlite", "config.yaml", "aa_resnet18.safetensors"} | tables
+    trained = {"aa_resnet18.safetensors", "aa_resnet18.jsonl"}
+    assert names == {"rows.sqlite", "config.yaml"} | trained | tables
     assert "miniature" in (folder / "table.md").read_text(encoding="utf-8")
     assert "miniature" in (folder / "table.tex").read_text(encoding="utf-8")
     lines = list(csv.DictReader((folder / "table.csv").read_text(encoding="utf-8").splitlines()))

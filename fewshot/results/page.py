@@ -6,6 +6,8 @@ from typing import Any
 
 import jinja2
 
+from fewshot.results.tables import SHORT_NAMES
+
 
 @cache
 def _environment() -> jinja2.Environment:
@@ -23,6 +25,7 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters["percent"] = lambda value: "–" if value is None else f"{value:.2f}"
+    environment.filters["short_name"] = lambda source: SHORT_NAMES.get(source, source)
     return environment
 
 

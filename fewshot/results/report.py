@@ -1,10 +1,10 @@
 """A report: one page with everything a reader of results asks, that works offline from disk."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from fewshot.results import figures
 from fewshot.results.aggregate import Table
+from fewshot.results.aliasing import find_aliasing
 from fewshot.results.collection import StoredRun
 from fewshot.results.critical import find_critical_difference
 from fewshot.results.curves import find_curves
@@ -19,11 +20,16 @@ from fewshot.results.figures import Figure
 from fewshot.results.frames import Frames, load_runs
 from fewshot.results.leaderboard import own_boards
 from fewshot.results.leaderboard_tables import html_tables
-from fewshot.results.methods import Method, Setting, find_methods, table_of
+from fewshot.results.methods import Method, Setting, find_methods, sort_sources, table_of
 from fewshot.results.page import render_template
 from fewshot.results.paragraph import write_paragraph
+from fewshot.results.selection import find_selection
 from fewshot.results.spread import accuracy_against, edges_of, half_width
 
+if TYPE_CHECKING:
+    from fewshot.gallery import Example
+
+FEWEST_PER_POINT = 10  # episodes; fewer make noise, not a curve
 KEY = ["source", "split", "seed", "index", "plan"]
 
 
@@ -31,7 +37,7 @@ def write_report(
     runs: Sequence[StoredRun],
     title: str,
     faults: Sequence[str] = (),
-    examples: Sequence[Any] = (),
+    examples: Sequence["Example"] = (),
     example_notes: Sequence[str] = (),
 ) -> tuple[str, list[Figure]]:
     """The page, and its figures for papers.
@@ -50,10 +56,12 @@ def write_report(
     by_setting: dict[Setting, list[Method]] = {}
     for method in find_methods(frames):
         by_setting.setdefault(method.setting, []).append(method)
+    cards = {stored.run.id: last_call(stored).get("backbones", []) for stored in runs}
     chapters, drawn = [], []
     for number, (setting, methods) in enumerate(by_setting.items(), start=1):
         prefix = f"{number}_" if len(by_setting) > 1 else ""
         pictures, notes = draw_all(methods, prefix)
+        pictures += draw_selections(frames, methods, cards, prefix)
         drawn += pictures
         chapters.append(
             {
@@ -66,14 +74,13 @@ def write_report(
                 "notes": notes,
             }
         )
-    trained = [curve for stored in runs for curve in find_curves(stored)]
-    training = figures.draw_training(list(dict.fromkeys(trained))) if trained else None
-    drawn += [training] if training else []
+    making = draw_making(runs)
+    drawn += making
     page = render_template(
         "report.html",
         title=title,
         chapters=chapters,
-        training=training,
+        making=making,
         examples=examples,
         example_notes=example_notes,
         runs=[describe(stored, frames) for stored in runs],
@@ -81,6 +88,34 @@ def write_report(
         faults=frames.faults,
     )
     return page, drawn
+
+
+def last_call(stored: StoredRun) -> dict[str, Any]:
+    """What the last command that added to a run recorded; empty where nothing is."""
+    return stored.run.calls[-1] if stored.run.calls else {}
+
+
+def draw_making(runs: Sequence[StoredRun]) -> list[Figure]:
+    """Training and aliasing of the backbones, where there are logs and measures of them."""
+    curves = dict.fromkeys(curve for stored in runs for curve in find_curves(stored))
+    measured = dict.fromkeys(one for stored in runs for one in find_aliasing(stored))
+    drawn = [figures.draw_training(list(curves))] if curves else []
+    return drawn + ([figures.draw_aliasing(list(measured))] if measured else [])
+
+
+def draw_selections(
+    frames: Frames,
+    methods: Sequence[Method],
+    cards: Mapping[str, Sequence[dict[str, Any]]],
+    prefix: str,
+) -> list[Figure]:
+    """How much each extractor counted, a figure for each method that tells."""
+    found = [find_selection(frames, method, cards[method.runs[-1]]) for method in methods]
+    known = [selection for selection in found if selection is not None]
+    return [
+        figures.draw_selection(one, f"{prefix}selection{f'_{k}' if len(known) > 1 else ''}")
+        for k, one in enumerate(known, start=1)
+    ]
 
 
 def describe(stored: StoredRun, frames: Frames) -> dict[str, Any]:
@@ -120,6 +155,9 @@ def draw_all(methods: Sequence[Method], prefix: str) -> tuple[list[Figure], list
     else:
         drawn.append(figures.draw_critical_difference(found, f"{prefix}critical_difference"))
     drawn.append(figures.draw_against(curves_of(methods), f"{prefix}ways_and_shots"))
+    for what in ("way", "shot"):
+        by_source = curves_by_source(methods, what)
+        drawn.append(figures.draw_against_by_source(by_source, what, f"{prefix}{what}s_by_source"))
     return drawn, notes
 
 
@@ -174,12 +212,26 @@ def pair_all(
 
 def curves_of(methods: Sequence[Method]) -> dict[str, dict[str, figures.Points]]:
     """Accuracy against ways and against shots, by method."""
-    everything = pd.concat([method.rows[["way", "shot"]] for method in methods])
-    curves: dict[str, dict[str, figures.Points]] = {}
-    for what in ("way", "shot"):
-        edges = edges_of(everything[what])
-        curves[what] = {}
-        for method in methods:
-            known = method.rows.dropna(subset=["accuracy"])
-            curves[what][method.name] = accuracy_against(known[what], known["accuracy"], edges)
+    rows = {method.name: method.rows for method in methods}
+    return {what: curves_against(rows, what) for what in ("way", "shot")}
+
+
+def curves_by_source(methods: Sequence[Method], what: str) -> dict[str, dict[str, figures.Points]]:
+    """Accuracy against ways or shots, by source, then by method."""
+    parts: dict[str, dict[str, pd.DataFrame]] = {}
+    for method in methods:
+        for source, rows in method.rows.groupby("source", observed=True):
+            parts.setdefault(str(source), {})[method.name] = rows
+    return {source: curves_against(parts[source], what) for source in sort_sources(list(parts))}
+
+
+def curves_against(rows: Mapping[str, pd.DataFrame], what: str) -> dict[str, figures.Points]:
+    """Accuracy against a column of the rows, by method; all methods share the intervals."""
+    fewest = min(map(len, rows.values()))
+    most = min(8, max(2, fewest // FEWEST_PER_POINT))
+    edges = edges_of(pd.concat([one[what] for one in rows.values()]), most)
+    curves = {}
+    for method, one in rows.items():
+        known = one.dropna(subset=["accuracy"])
+        curves[method] = accuracy_against(known[what], known["accuracy"], edges)
     return curves

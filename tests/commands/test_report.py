@@ -3,8 +3,11 @@
 import os
 import shutil
 
+import numpy as np
 import pytest
 
+from fewshot.gallery import Example, ExampleClass, ExampleQuery, encode_picture
+from fewshot.results.report import write_report
 from run_meta_dataset import main
 from tests.stored_rows import fill_folder
 
@@ -30,7 +33,10 @@ def report(tmp_path_factory):
 def test_the_files(report, capsys):
     assert "<h1>Mine</h1>" in report.read_text(encoding="utf-8")
     names = {path.name for path in (report.parent / "figures").iterdir()}
-    stems = ("bars", "differences", "critical_difference", "ways_and_shots")
+    stems = (
+        "bars", "differences", "critical_difference", "ways_and_shots", "ways_by_source",
+        "shots_by_source",
+    )  # fmt: skip
     assert names == {f"{stem}.{form}" for stem in stems for form in ("svg", "pdf")}
     assert main(["report", str(report.parent / "none")]) == 2
 
@@ -121,3 +127,26 @@ def test_the_keyboard_reaches_tables_and_figures(visit):
         page.keyboard.press("Tab")
         reached.add(page.evaluate("document.activeElement.getAttribute('aria-label')"))
     assert {"Accuracy by source", "Paired differences", "Average ranks"} <= reached
+
+
+def test_a_head_is_chosen_for_the_examples(browser, tmp_path):
+    pixel = encode_picture(np.zeros((8, 8, 3), np.uint8))
+    queries = tuple(ExampleQuery(pixel, {"sur": 0, "<b>": guess}) for guess in (0, 1))
+    shown = ExampleClass(0, "cat", (pixel,), queries, (0, 3), {"sur": "2 of 2", "<b>": "1 of 2"})
+    example = Example("dtd", 0, ("cat", "dog"), (shown,), {"sur": 1.0, "<b>": 0.5})
+    path = tmp_path / "report.html"
+    path.write_text(write_report([], "x", examples=[example])[0], encoding="utf-8")
+    page = browser.new_page()
+    page.goto(path.as_uri())
+    guesses = page.locator(".guess:visible")
+    assert guesses.all_inner_texts() == ["✓", "✓"] and page.get_by_text("2 of 2").is_visible()
+    page.get_by_role("radio", name="sur").focus()
+    page.keyboard.press("ArrowRight")
+    assert guesses.all_inner_texts() == ["✓", "✗ 2"] and page.get_by_text("1 of 2").is_visible()
+    assert guesses.last.get_attribute("title") == "<b> guessed 2, dog"
+    frames = [
+        image.evaluate("node => getComputedStyle(node).outlineStyle")
+        for image in page.locator(".query img").all()
+    ]
+    assert frames == ["solid", "dashed"]
+    page.close()

@@ -13,6 +13,7 @@ from episodes.faults import InputError
 from fewshot.gallery import CLASSES, QUERY, SUPPORT, show_episode, show_examples
 from fewshot.results import ClassCount, EpisodeRow
 from fewshot.results.collection import collect_runs
+from fewshot.results.figures import draw_example
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,8 @@ def test_pictures_are_the_episodes(reader):
     episode = reader[1]
     rows = [row_of(episode.plan), row_of(episode.plan, "b", 2)]
     example = show_episode(reader, 1, rows)
-    assert (example.source, example.index, example.way) == ("dtd", 1, episode.way)
+    assert (example.source, example.index, len(example.names)) == ("dtd", 1, episode.way)
+    assert example.accuracies == {row.head: row.accuracy for row in rows}
     assert len(example.classes) == min(CLASSES, episode.way)
     for label, shown in enumerate(example.classes):
         support = episode.support_images[episode.support_labels == label]
@@ -45,11 +47,28 @@ def test_pictures_are_the_episodes(reader):
         assert shown.more[0] == len(support) - len(shown.support)
         assert len(shown.query) == QUERY and shown.right == {"sur": "1 of 10", "b": "2 of 10"}
         class_id = int(episode.plan.class_ids[label])
-        assert shown.name == reader.images.spec.class_names[class_id]
+        assert shown.name == reader.images.spec.class_names[class_id] == example.names[label]
         data = base64.b64decode(shown.support[0].removeprefix("data:image/jpeg;base64,"))
         found = np.asarray(Image.open(io.BytesIO(data)), dtype=float)
         wanted = ((support[0] + 1) * 127.5).permute(1, 2, 0).numpy()
         assert np.abs(found - wanted).mean() < 12  # JPEG loses a little
+
+
+def test_guesses_stand_at_their_queries(reader):
+    plan = reader.plan(0)
+    guesses = tuple(int(label) for label in np.random.default_rng(0).permutation(plan.query_labels))
+    rows = [replace(row_of(plan), guesses=guesses), row_of(plan, "silent")]
+    example = show_episode(reader, 0, rows)
+    for shown in example.classes:
+        places = np.flatnonzero(plan.query_labels == shown.label)[:QUERY]
+        told = [query.guesses for query in shown.query]
+        assert told == [{"sur": guesses[place]} for place in places]
+    figure = draw_example(example)
+    drawn = figure.as_svg()
+    right = sum(q.guesses["sur"] == c.label for c in example.classes for q in c.query)
+    assert drawn.count("✓") == drawn.count("✗") == 0  # the silent head's are not known: no marks
+    alone = draw_example(show_episode(reader, 0, rows[:1])).as_svg()
+    assert (alone.count(">✓<"), alone.count(">✗<")) == (right, QUERY * len(example.classes) - right)
 
 
 def test_nothing_is_shown_of_what_was_not_counted(reader):

@@ -23,3 +23,12 @@ for (const table of document.querySelectorAll("table.sortable")) {
     });
   });
 }
+// Guesses in example episodes are those of the head that is chosen.
+for (const choice of document.querySelectorAll("[data-choice]")) {
+  const show = (chosen) => {
+    for (const each of document.querySelectorAll("[data-head]")) each.hidden = each.dataset.head !== chosen;
+  };
+  choice.addEventListener("change", (event) => show(event.target.value));
+  const chosen = choice.querySelector("input:checked"); // a browser keeps a choice when it reloads
+  if (chosen) show(chosen.value);
+}

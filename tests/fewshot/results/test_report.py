@@ -1,6 +1,8 @@
 """The report holds what the rows say, shows hostile names as text, and loads nothing."""
 
+import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +15,9 @@ from fewshot.results.comparison import compare_pair, mean_over_sources
 from fewshot.results.curves import find_curves
 from fewshot.results.frames import load
 from fewshot.results.methods import find_methods
-from fewshot.results.report import pair_all, write_report
+from fewshot.results.report import curves_by_source, pair_all, write_report
+from tests.fewshot.results.test_aliasing import measures
+from tests.stored_rows import CARD, draw_rows
 
 pytest.importorskip("matplotlib")
 
@@ -49,7 +53,14 @@ def test_tables_and_figures_are_there(page: BeautifulSoup, report) -> None:
     heads = [th.text for th in page.select("table.sortable tbody th")]
     assert sorted(heads) == sorted(["finetune", "sur", EVIL])
     names = [figure.name for figure in report[1]]
-    assert names == ["bars", "differences", "critical_difference", "ways_and_shots"]
+    assert names == [
+        "bars",
+        "differences",
+        "critical_difference",
+        "ways_and_shots",
+        "ways_by_source",
+        "shots_by_source",
+    ]
     assert [tag["id"] for tag in page.find_all("figure")] == names
     assert all(svg["role"] == "img" and svg["aria-label"] for svg in page.find_all("svg"))
 
@@ -119,7 +130,7 @@ def test_failures_and_several_settings(tmp_path: Path, fill) -> None:
         )
     text, drawn = write_report(collect_runs(tmp_path).runs, "x")
     page = BeautifulSoup(text, "html.parser")
-    assert [figure.name[:2] for figure in drawn] == ["1_", "1_", "2_", "2_"]
+    assert [figure.name[:2] for figure in drawn] == [*4 * ["1_"], *4 * ["2_"]]
     assert "failed: <oom>" in page.text and "5w1s (b)" in page.text
 
 
@@ -134,6 +145,25 @@ def test_training_curves_where_there_are_logs(tmp_path: Path, fill) -> None:
     assert curve.validation == ((8.0, 0.4),)
     text, drawn = write_report([stored], "x")
     assert drawn[-1].name == "training" and "resnet&lt;18&gt;" in text
+
+
+def test_selection_and_aliasing_where_there_are_some(tmp_path: Path, fill) -> None:
+    run = fill(tmp_path / "run", {("a", "dtd"): 0.5}, 2)
+    with RowStore(tmp_path / "run" / "rows.sqlite") as store:
+        row = draw_rows("sur", "dtd", 0.5, [0])[0]
+        store.add(run, [replace(row, told={"selection": (0.9, 0.1)})])
+    text = json.dumps(measures(CARD["weights"]))
+    (tmp_path / "run" / "aliasing.json").write_text(text, encoding="utf-8")
+    page, drawn = write_report(collect_runs(tmp_path).runs, "x")
+    assert [figure.name for figure in drawn][-2:] == ["selection", "aliasing"]
+    assert "Selection by sur" in page and "Textures: stage 1 counts 90.0 %" in page
+    assert "conv1 (stem)" in page
+
+
+def test_points_hold_ten_episodes_or_more(folder: Path) -> None:
+    for by_method in curves_by_source(find_methods(load(folder)), "way").values():
+        for points in by_method.values():
+            assert sum(n for *_, n in points) == 80 and len(points) > 1
 
 
 def test_no_runs_are_a_page(tmp_path: Path) -> None:
