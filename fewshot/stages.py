@@ -10,7 +10,7 @@ from fewshot.antialiasing.operations import LEARNT, MAP, MAX_POOLS
 from fewshot.antialiasing.tape import Tape, probe_image, record
 
 STAGES = 4
-PROBE_SIZES = (160, 224)
+PROBE_SIZES = (160, 224, 256)
 """Sides of the probe images: large enough that the last map is wider than one sample."""
 
 

@@ -43,7 +43,8 @@ ACTIVATIONS = {
     *("sigmoid", "hardsigmoid", "tanh", "mish", "softplus", "clamp", "clamp_min", "clamp_max"),
     *("threshold", "log_sigmoid_forward", "rrelu_with_noise"),
 }
-ARITHMETIC = {"add", "sub", "mul", "div", "neg", "pow", "exp", "sqrt"}
+NONLINEAR = {"pow", "exp", "sqrt"}
+ARITHMETIC = {"add", "sub", "mul", "div", "neg"} | NONLINEAR
 POINTWISE = LINEAR | {"native_group_norm"} | ACTIVATIONS | ARITHMETIC
 """Each sample of a channel by itself (statistics aside), so that a filter may come after it."""
 

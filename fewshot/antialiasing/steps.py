@@ -19,6 +19,7 @@ from torch import nn
 
 from fewshot.antialiasing.operations import (
     ACTIVATIONS,
+    ARITHMETIC,
     CONV,
     INTERPOLATE,
     KINDS,
@@ -27,6 +28,7 @@ from fewshot.antialiasing.operations import (
     MAX_POOL,
     MAX_POOLS,
     MEANS,
+    NONLINEAR,
     PADS,
     POINTWISE,
     SLICE,
@@ -305,6 +307,16 @@ def activated_value(tape: Tape, call: Call) -> int:
             if after_activation:
                 break
     return best
+
+
+def rescaled_value(tape: Tape, value: int) -> int | None:
+    """What a value becomes when nothing is done to it but scaling and shifting its channels, which
+    a filter may as well follow as precede; None if something else is."""
+    readers = tape.consumers(value)
+    if len(readers) != 1 or readers[0].op not in ARITHMETIC - NONLINEAR:
+        return None
+    (reader,) = readers
+    return reader.outputs[0] if reader.inputs == (value,) else None
 
 
 def _projection_after(tape: Tape, call: Call) -> Call | None:

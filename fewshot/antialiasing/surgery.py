@@ -27,16 +27,17 @@ from fewshot.antialiasing.low_pass import LowPass
 from fewshot.antialiasing.operations import AVG_POOL, CONV, MAX_POOL
 from fewshot.antialiasing.placement import Wish, choose, parse_placement
 from fewshot.antialiasing.pool import FilteredMaxPool2d
-from fewshot.antialiasing.steps import SKIP, Step, activated_value, steps_on
+from fewshot.antialiasing.steps import SKIP, Step, activated_value, rescaled_value, steps_on
 from fewshot.antialiasing.tape import ModuleCall, Tape, pair, probe_image, record
 
-SIZES = ((96, 113), (224, 251))
+SIZES = ((96, 113), (224, 251), (256, 288))
 """Sides of the probe images: two sizes, so that strides that depend on the image show; larger ones
-for networks that need them."""
+for networks that need them (256: attention over a map of one size)."""
 ACTIVATIONS: dict[str, Callable[[bool], nn.Module]] = {
     "silu": lambda inplace: nn.SiLU(inplace=inplace),
     "gelu": lambda inplace: nn.GELU(),
 }
+WITHOUT = "Name placements without '{}' (inspect says where each step is)."
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 """They run or count their children, so none may be added to them."""
 
@@ -145,9 +146,10 @@ def _plan(network: nn.Module, tape: Tape, wish: Wish, low_pass: Filter) -> list[
         # A function in somebody's forward, or a stride that is worked out on the way.
         raise InputError(
             f"sub-samples by {step.kind.replace('_', ' ')} with stride {step.stride[0]} in "
-            f"{type(module).__name__}, which this surgery does not understand.",
+            f"{type(module).__name__}, which this surgery does not understand: only Conv2d, "
+            "MaxPool2d and AvgPool2d modules with a fixed stride can be filtered.",
             where,
-            "Only Conv2d, MaxPool2d and AvgPool2d modules with a fixed stride can be filtered.",
+            WITHOUT.format(step.place),
         )
     call = tape.calls[step.call]
     edits: list[Edit] = []
@@ -169,12 +171,18 @@ def _plan(network: nn.Module, tape: Tape, wish: Wish, low_pass: Filter) -> list[
         if projects and pair(module.padding) == (0, 0):
             hosts = [(module, True)]
         else:
-            hosts = _hosts(network, tape, step, activated_value(tape, call))
+            value: int | None = activated_value(tape, call)
+            hosts, readers = [], tape.consumers(activated_value(tape, call))
+            while not hosts and value is not None:
+                hosts = _hosts(network, tape, step, value)
+                value = rescaled_value(tape, value)
     if not hosts:
+        names = ", ".join(sorted({f"'{one.op}' in '{one.path}'" for one in readers}))
         raise InputError(
-            "its result is read by functions instead of modules: no filter can be put there.",
+            f"its result is read by functions instead of modules ({names}): no filter can be put "
+            "there.",
             where,
-            "Choose a placement without this step.",
+            WITHOUT.format(step.place),
         )
     edits.append(partial(_unstride, module))
     if type(module) is nn.MaxPool2d and not module.ceil_mode and not module.return_indices:
@@ -313,8 +321,16 @@ def _verify(network: nn.Module, tapes: Sequence[Tape], wishes: Sequence[Wish], n
         InputError: a step is not filtered, or the shape of a result has changed.
     """
     for before in tapes:
-        images = probe_image(network, before.size)
-        after = record(network, images)
+        try:
+            after = record(network, probe_image(network, before.size))
+        except InputError as error:
+            paths = ", ".join(dict.fromkeys(f"'{wish.step.path}'" for wish in wishes))
+            raise InputError(
+                f"cannot be filtered at {paths}: it could not be run afterwards "
+                f"({error.__cause__}).",
+                type(network).__name__,
+                "Name placements without the step at fault.",
+            ) from error
         steps: dict[str, list[Step]] = {}
         for step in steps_on(after):
             steps.setdefault(step.path, []).append(step)

@@ -21,6 +21,8 @@ from episodes.faults import InputError
 from fewshot.antialiasing.low_pass import LowPass
 
 LOW_PASS = "low_pass"
+MOST_CHANNELS = 16
+"""Of an image."""
 
 Watcher = Callable[[int, Any, tuple[Any, ...]], None]
 """Called with the number of an operation on the tape, the function or `LowPass` module, and its
@@ -287,6 +289,8 @@ def probe_image(network: nn.Module, size: int) -> Tensor:
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             weight, channels = module.weight, module.in_channels
+            if channels > MOST_CHANNELS:  # it reads blocks of pixels put into channels (TResNet)
+                channels = 3
             return torch.zeros(1, channels, size, size, dtype=weight.dtype, device=weight.device)
     parameter = next(network.parameters(), torch.zeros(0))
     return torch.zeros(1, 3, size, size, dtype=parameter.dtype, device=parameter.device)

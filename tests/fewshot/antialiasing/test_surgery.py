@@ -72,6 +72,52 @@ def test_an_average_pooling_of_three_is_strengthened():
     assert steps["layer2.0.avd_last"] == "binomial3" and set(steps.values()) == {"binomial3"}
 
 
+class Scaled(nn.Module):
+    """As NFNet has it: an activation, a scale and a shift in one module, none of them a module."""
+
+    def __init__(self):
+        super().__init__()
+        self.gain = nn.Parameter(torch.rand(4, 1, 1))
+
+    def forward(self, x):
+        return nn.functional.gelu(x).mul(1.7) * self.gain - 1
+
+
+def test_a_filter_stands_behind_scale_and_shift_as_well():
+    torch.manual_seed(0)
+    plain = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), Scaled(), nn.Conv2d(4, 5, 3, padding=1))
+    plain = nn.Sequential(plain).double()
+    filtered = antialias(copy.deepcopy(plain))
+    assert filters(filtered) == {"0.1.filter_after"}
+    images = torch.randn(2, 3, 21, 22, dtype=torch.float64)
+    conv, scaled, last = plain[0]
+    dense = nn.functional.conv2d(images, conv.weight, conv.bias, padding=1)
+    expected = last(low_pass(nn.functional.gelu(dense)) * 1.7 * scaled.gain - 1)
+    torch.testing.assert_close(filtered(images), expected)
+
+
+class Blocks(nn.Module):
+    """Puts 4 × 4 pixels into channels before the first convolution, as TResNet does."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(48, 8, 3, stride=2, padding=1)
+
+    def forward(self, x):
+        return self.conv(nn.functional.pixel_unshuffle(x, 4)).relu().mean(dim=(2, 3))
+
+
+def test_pixels_may_be_put_into_channels_first():
+    (step,) = sub_sampling_steps(Blocks())
+    assert step.path == "conv" and step.size == (24, 24)
+
+
+def test_attention_of_one_size_is_probed_at_that_size():
+    network = antialias(build("timm/botnet26t_256"), "critical")
+    assert {step.filtered for step in sub_sampling_steps(network, 256)} == {True}
+    assert network(torch.rand(1, 3, 256, 256)).shape == (1, 7)
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("placement", ["critical", "all"])
 def test_any_network(name, placement):
@@ -290,14 +336,47 @@ class Tail(nn.Module):
         return x.amax(dim=(2, 3))
 
 
+class Positions(nn.Module):
+    """As vision transformers have it: what is added to the sub-sampled map has its size."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 3, stride=2, padding=1), nn.BatchNorm2d(4)
+        self.last, self.where = nn.Conv2d(4, 2, 1), nn.Parameter(torch.zeros(1, 4, 48, 48))
+
+    def forward(self, x):
+        return self.last(self.norm(self.conv(x)) + self.where)
+
+
+class Split(nn.Module):
+    """As Res2Net has it: halves of a map through convolutions of their own and one activation."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(3, 4, 1)
+        self.halves = nn.ModuleList(nn.Conv2d(2, 3, 3, stride=2) for _ in range(2))
+        self.relu, self.last = nn.ReLU(), nn.Conv2d(6, 3, 1)
+
+    def forward(self, x):
+        halves = self.first(x).chunk(2, dim=1)
+        both = [self.relu(conv(half)) for conv, half in zip(self.halves, halves, strict=True)]
+        return self.last(torch.cat(both, dim=1))
+
+
 @pytest.mark.parametrize(
     ("network", "settings", "message"),
     [
         (nn.Sequential(nn.Conv2d(3, 4, 3)), {}, "Sequential: has no sub-sampling step"),
+        (
+            Positions(),
+            {},
+            "Positions: cannot be filtered at 'conv': it could not be",
+        ),
         (nn.Sequential(nn.AdaptiveAvgPool2d(1)), {}, "Sequential: has no sub-sampling step"),
         (Slices(), {}, r"Slices, step '': sub-samples by slice with stride 2 in Slices, which"),
         (Functional(), {}, r"Functional, step '': sub-samples by max pool with stride 2 in"),
-        (Tail(), {}, r"Tail, step 'conv': its result is read by functions"),
+        (Tail(), {}, r"Tail, step 'conv': its result is read by functions .*'amax' in ''.* 'conv'"),
+        (Split(), {}, r"Split, step 'halves.0': its result .*'cat' in ''.* without 'conv'"),
         (nn.Sequential(Dynamic(3, 4, 3)), {}, "its stride depends on the size .*first at '0'"),
         (resnet18(), {"placement": "se"}, "ResNet: has no sub-sampling step that 'se' stands for"),
         (efficientnet_b0(), {"placement": "conv,skip"}, "that 'skip' stands for"),

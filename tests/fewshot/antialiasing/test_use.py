@@ -7,6 +7,7 @@ import pickle
 import pytest
 import torch
 from torch import nn
+from torch._inductor.cpp_builder import get_cpp_compiler
 from torch.nn.parallel import DistributedDataParallel
 from torchvision.models import resnet18
 
@@ -81,6 +82,33 @@ def test_torch_compile(network, images):
     torch.testing.assert_close(compiled(images), network(images), rtol=1e-4, atol=1e-5)
     compiled(images).sum().backward()
     network(images).sum().backward()
+    own = dict(network.named_parameters())
+    for name, parameter in compiled._orig_mod.named_parameters():
+        torch.testing.assert_close(parameter.grad, own[name].grad, rtol=1e-3, atol=1e-4)
+
+
+def can_compile():
+    try:
+        return bool(get_cpp_compiler())
+    except Exception:  # whatever it meets while it looks for one
+        return False
+
+
+@pytest.mark.filterwarnings("ignore")  # the compiler's own
+@pytest.mark.skipif(not can_compile(), reason="no C++ compiler")
+def test_torch_compile_to_machine_code():
+    torch._dynamo.reset()
+    torch.manual_seed(0)
+    stem = nn.Conv2d(3, 4, 3, 2, 1), nn.BatchNorm2d(4), nn.ReLU()
+    network = antialias(
+        nn.Sequential(*stem, nn.MaxPool2d(3, 2, 1), nn.Conv2d(4, 5, 1, 2)), "all"
+    ).eval()
+    compiled = torch.compile(copy.deepcopy(network), fullgraph=True)
+    images = torch.rand(2, 3, 45, 45)
+    found, expected = compiled(images), network(images)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    found.square().sum().backward()
+    expected.square().sum().backward()
     own = dict(network.named_parameters())
     for name, parameter in compiled._orig_mod.named_parameters():
         torch.testing.assert_close(parameter.grad, own[name].grad, rtol=1e-3, atol=1e-4)
