@@ -31,7 +31,7 @@ def describe_makings(
         "heads": {
             entry.label: {
                 "name": entry.head.name,
-                "transductive": entry.label.split(" @ ")[0].endswith("(transductive)"),
+                "transductive": entry.transductive,
                 "tuning": entry.head.tuning,
                 "settings": asdict(entry.head),
             }

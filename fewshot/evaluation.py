@@ -48,6 +48,11 @@ class Entry:
     head: Head
     backbone: int | None
 
+    @property
+    def transductive(self) -> bool:
+        """Whether its scores of a query depend on the others; the label says so."""
+        return self.label.split(" @ ")[0].endswith("(transductive)")
+
 
 def line_up(
     heads: Sequence[Head], backbones: Sequence[str], peeking: Sequence[str] = ()

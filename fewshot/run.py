@@ -154,12 +154,14 @@ def carry_out(
         failures = store.failures(beginning.run, experiment.episodes)
     labels = [entry.label for entry in entries]
     asked = dict.fromkeys(product(labels, readers), experiment.episodes)
-    table = build_table(accuracies, labels, list(readers), failures, asked)
+    apart = [entry.label for entry in entries if entry.transductive]
+    table = build_table(accuracies, labels, list(readers), failures, asked, apart)
     extractors = " + ".join(distinct_names([card.backbone for card in cards]))
     title = f"{benchmark} · {extractors} · {experiment.split} classes"
     missing = [f"{source}: {reason}." for source, reason in skipped.items()]
     stages = [entry.label for entry in entries if entry.backbone is None and len(cards) == 1]
     missing += [f"{label}: selects over the stages of the one backbone." for label in stages]
+    missing += [f"{label}: ranked with no other." for label in apart]
     missing += [f"{sentence}." for sentence in seen]
     notes = (*notes_on(experiment, benchmark, cards), *missing)
     write_tables(folder, table, title, notes)

@@ -5,7 +5,7 @@ leaderboard notebook of google-research/meta-dataset for the ranks.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -123,6 +123,7 @@ def build_table(
     sources: Sequence[str],
     failures: Mapping[tuple[str, str], Sequence[str]] | None = None,
     asked: Mapping[tuple[str, str], int] | None = None,
+    apart: Collection[str] = (),
 ) -> Table:
     """The table of these accuracies.
 
@@ -132,6 +133,7 @@ def build_table(
         sources: the columns.
         failures: by (head, source), one reason per failed episode; as `RowStore.failures`.
         asked: by (head, source), how many episodes there should be.
+        apart: heads that are shown and ranked with no other: transductive ones.
     """
 
     def cell(head: str, source: str) -> Cell | None:
@@ -141,9 +143,8 @@ def build_table(
         missing = max(0, (asked or {}).get((head, source), 0) - values.size - failed)
         return None if mean is None else Cell(mean, ci, values.size, failed, missing)
 
-    return rank_table(
-        heads, sources, [[cell(head, source) for source in sources] for head in heads]
-    )
+    cells = [[cell(head, source) for source in sources] for head in heads]
+    return rank_table(heads, sources, cells, [head not in apart for head in heads])
 
 
 def rank_table(

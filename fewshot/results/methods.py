@@ -156,4 +156,6 @@ def table_of(methods: Sequence[Method]) -> Table:
             failures[key] = rows["status"][rows["accuracy"].isna()].astype(str).tolist()
             asked[key] = method.asked.get(str(source), 0)
     sources = sort_sources([source for method in methods for source in method.sources])
-    return build_table(accuracies, [method.name for method in methods], sources, failures, asked)
+    names = [method.name for method in methods]
+    apart = [method.name for method in methods if method.transductive]
+    return build_table(accuracies, names, sources, failures, asked, apart)

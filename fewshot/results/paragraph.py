@@ -11,9 +11,12 @@ import pandas as pd
 
 from episodes.plan import hash_of_hashes
 from fewshot.results.cards import pretraining
+from fewshot.results.methods import sort_sources
 from fewshot.results.store import Run
 
 UNKNOWN = "not recorded"
+UNUSED: tuple[object, ...] = (0, "none", "", None, [], ())
+"""Settings of a training that say no more than that something was not used."""
 
 
 def write_paragraph(run: Run, rows: pd.DataFrame) -> str:
@@ -40,14 +43,13 @@ def write_paragraph(run: Run, rows: pd.DataFrame) -> str:
 def plans_of(rows: pd.DataFrame) -> dict[str, str]:
     """By source, the hash of the episodes evaluated: two runs that share it are paired."""
     plans = rows.drop_duplicates(["source", "seed", "index"]).sort_values(["seed", "index"])
-    return {
-        str(source): hash_of_hashes(found["plan"].tolist())
-        for source, found in plans.groupby("source", observed=True)
-    }
+    found = {str(source): one["plan"] for source, one in plans.groupby("source", observed=True)}
+    return {source: hash_of_hashes(found[source].tolist()) for source in sort_sources(list(found))}
 
 
 def _what(run: Run, call: dict[str, Any], rows: pd.DataFrame) -> str:
     heads, sources = (list(map(str, rows[name].unique())) for name in ("head", "source"))
+    sources = list(sort_sources(sources))
     rules = f"protocol {run.settings.get('protocol', UNKNOWN)}"
     if protocol := call.get("protocol"):
         name, version, digest = (protocol.get(key) for key in ("name", "version", "hash"))
@@ -87,7 +89,9 @@ def _images(run: Run, call: dict[str, Any]) -> str:
 
 def _backbone(card: dict[str, Any]) -> str:
     recipe = ", ".join(
-        f"{name.replace('_', ' ')} {value}" for name, value in card.get("training", {}).items()
+        f"{name.replace('_', ' ')} {value}"
+        for name, value in card.get("training", {}).items()
+        if value not in UNUSED or name == "seed"
     )
     trained = f"trained on {pretraining(card)} at {card.get('image_size')} pixels"
     return (

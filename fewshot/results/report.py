@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from fewshot.results.critical import find_critical_difference
 from fewshot.results.curves import find_curves
 from fewshot.results.figures import Figure
 from fewshot.results.frames import Frames, load_runs
-from fewshot.results.leaderboard import own_boards
+from fewshot.results.leaderboard import COLUMNS, Leaderboard, own_boards
 from fewshot.results.leaderboard_tables import html_tables
 from fewshot.results.methods import Method, Setting, find_methods, sort_sources, table_of
 from fewshot.results.page import render_template
@@ -140,20 +141,21 @@ def list_failures(frames: Frames) -> list[dict[str, Any]]:
 
 def draw_all(methods: Sequence[Method], prefix: str) -> tuple[list[Figure], list[str]]:
     """The figures of the methods of one setting, and what could not be drawn."""
-    table = table_of(methods)
-    drawn = [figures.draw_bars(table, f"{prefix}bars")]
+    boards = own_boards(methods)
+    drawn = [figures.draw_bars(with_marks_of(table_of(methods), boards), f"{prefix}bars")]
     notes = []
     if len(methods) > 1:
         differences, widths, unpaired = pair_all(methods)
         names = [method.name for method in methods]
         drawn.append(figures.draw_differences(names, differences, widths, f"{prefix}differences"))
         notes += unpaired
-    whole, means = complete_means(table)
-    found = find_critical_difference(whole, means) if len(whole) > 1 else None
-    if found is None:
-        notes.append("Average ranks need two methods with results on two sources or more.")
-    else:
-        drawn.append(figures.draw_critical_difference(found, f"{prefix}critical_difference"))
+    tested = [find_critical_difference(*ranked_means(board.table)) for board in boards]
+    known = [found for found in tested if found is not None]
+    for k, found in enumerate(known, start=1):
+        name = f"{prefix}critical_difference{f'_{k}' if len(known) > 1 else ''}"
+        drawn.append(figures.draw_critical_difference(found, name))
+    if not known:
+        notes.append("Average ranks need two methods that may be ranked together, on two sources.")
     drawn.append(figures.draw_against(curves_of(methods), f"{prefix}ways_and_shots"))
     for what in ("way", "shot"):
         by_source = curves_by_source(methods, what)
@@ -161,14 +163,27 @@ def draw_all(methods: Sequence[Method], prefix: str) -> tuple[list[Figure], list
     return drawn, notes
 
 
-def complete_means(table: Table) -> tuple[list[str], NDArray[np.float64]]:
-    """Methods with a result on every source and no failure, and their means [methods, sources]."""
+def with_marks_of(table: Table, boards: Sequence[Leaderboard]) -> Table:
+    """A table of all methods that marks the best of those that are ranked together."""
+    best = {
+        (entry.method, column): mark
+        for board in boards
+        for entry, marks in zip(board.entries, board.table.best, strict=True)
+        for column, mark in zip(board.table.sources, marks, strict=True)
+    }
+    columns = [COLUMNS.get(source, source) for source in table.sources]
+    marks = [tuple(best.get((head, column), False) for column in columns) for head in table.heads]
+    return replace(table, best=tuple(marks))
+
+
+def ranked_means(table: Table) -> tuple[list[str], NDArray[np.float64]]:
+    """Methods that are ranked, and their means [methods, sources]; sources of none are left out."""
     rows = [
-        (head, [cell.mean for cell in cells if cell is not None and not cell.failed])
-        for head, cells in zip(table.heads, table.cells, strict=True)
+        (head, [cell.mean for cell in cells if cell is not None])
+        for head, cells, rank in zip(table.heads, table.cells, table.average_ranks, strict=True)
+        if rank is not None
     ]
-    whole = [(head, means) for head, means in rows if len(means) == len(table.sources)]
-    return [head for head, _ in whole], np.array([means for _, means in whole])
+    return [head for head, _ in rows], np.array([means for _, means in rows])
 
 
 def pair_all(

@@ -66,10 +66,11 @@ def draw_bars(table: Table, name: str = "bars") -> Figure:
         panel.set_axisbelow(True)
     panels[0, 0].set_ylim(len(methods) - 0.4, -0.6)
     panels[0, 0].set_xlim(0, 100)
-    panels[0, 0].set_xticks([0, 25, 50, 75, 100], ["0", "", "50", "", "100"])
+    panels[0, 0].set_xticks([0, 25, 50, 75, 100], ["0", "", "50", "", ""])
     canvas.tight_layout(w_pad=0.8, h_pad=0.8)
     caption = (
-        "Accuracy in %, with 95 % intervals over episodes. In colour: the best, and all that tie."
+        "Accuracy in %, from 0 to 100, with 95 % intervals over episodes. In colour: the best of "
+        "those that are ranked together, and all that tie."
     )
     return Figure(name, "Accuracy by source", caption, canvas, tips)
 

@@ -151,7 +151,7 @@ def draw_line(
     """A line in the colour and dash of its place in the legend."""
     color = SERIES[place % len(SERIES)]
     dash = DASHES[place // len(SERIES) % len(DASHES)]
-    (line,) = panel.plot(x, y, dash, color=color, linewidth=1.5, markersize=4, label=clip(name))
+    (line,) = panel.plot(x, y, dash, color=color, linewidth=1.5, markersize=4, label=clip(name, 42))
     return color, line
 
 

@@ -183,3 +183,13 @@ def test_an_incomplete_head_never_moves_the_others(
 def test_many_rows_are_summed_without_loss() -> None:
     values = np.full(1_000_000, 0.1)
     assert mean_and_interval(values)[0] == pytest.approx(0.1, abs=1e-15)
+
+
+def test_who_stands_apart_moves_nobodys_rank():
+    accuracies = {
+        ("a", "dtd"): [0.5, 0.52], ("b", "dtd"): [0.1, 0.12], ("c", "dtd"): [0.9, 0.92],
+    }  # fmt: skip
+    table = build_table(accuracies, ["a", "b", "c"], ["dtd"], apart=["c"])
+    assert table.ranks == ((1.0,), (2.0,), (None,)) and table.average_ranks[2] is None
+    assert table.best == ((True,), (False,), (False,))
+    assert table.means[2].mean == pytest.approx(0.91)

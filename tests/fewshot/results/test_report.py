@@ -160,6 +160,20 @@ def test_selection_and_aliasing_where_there_are_some(tmp_path: Path, fill) -> No
     assert "conv1 (stem)" in page
 
 
+def test_only_what_is_ranked_together_is_marked_and_tested(tmp_path: Path, fill) -> None:
+    for head, skill in (("a", 0.4), ("b", 0.5), ("t (transductive)", 0.9)):
+        skills = {(head, source): skill for source in ("dtd", "omniglot")}
+        fill(tmp_path / head, skills, 20, backbones=[CARD])
+    fill(tmp_path / "c", {("c", s): 0.95 for s in ("dtd", "omniglot")}, 20,
+         backbones=[{**CARD, "seen": ["everything"]}])  # fmt: skip
+    page, drawn = write_report(collect_runs(tmp_path).runs, "x")
+    (bars, test) = (next(f for f in drawn if f.name == n) for n in ("bars", "critical_difference"))
+    best = {tip.split(" on ")[0] for tip in bars.tips.values() if "best or tied" in tip}
+    assert best == {"b"} and len(drawn) == 6
+    text = test.as_svg()
+    assert "transductive" not in text and ">c " not in text and "pre-training: everything" in page
+
+
 def test_points_hold_ten_episodes_or_more(folder: Path) -> None:
     for by_method in curves_by_source(find_methods(load(folder)), "way").values():
         for points in by_method.values():
