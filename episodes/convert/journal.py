@@ -71,9 +71,8 @@ class Journal:
 
     def finish(self, specification: Mapping[str, Any]) -> None:
         """Write the specification, by which the folder becomes a finished conversion."""
-        shutil.rmtree(self.folder / PARTS, ignore_errors=True)
         write_json(self.folder / SPEC_FILE, specification)
-        (self.folder / JOURNAL).unlink(missing_ok=True)
+        _tidy(self.folder)
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -116,6 +115,8 @@ def _resume(folder: Path, identity: Identity, force: bool) -> Journal:
     elif found != identity and (found is not None or _holds_records(folder)):
         raise _foreign(folder, found, identity)
     sweep(folder)
+    if (folder / SPEC_FILE).exists():
+        _tidy(folder)  # it was killed when it had just become finished
     journal = Journal(folder, identity)
     for entry in entries:
         path = folder / entry.file
@@ -153,6 +154,12 @@ def _foreign(folder: Path, found: Identity | None, identity: Identity) -> InputE
     different = [key for key, value in identity.items() if found.get(key) != value]
     what = f"holds another conversion of this source: other {', '.join(different)}."
     return InputError(what, folder, FORCE)
+
+
+def _tidy(folder: Path) -> None:
+    """Remove what a finished conversion needs no longer."""
+    shutil.rmtree(folder / PARTS, ignore_errors=True)
+    (folder / JOURNAL).unlink(missing_ok=True)
 
 
 def sweep(folder: Path) -> None:

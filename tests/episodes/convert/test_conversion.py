@@ -1,5 +1,6 @@
 """Conversions that are killed, repeated, forced, or meet what they must not touch."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -99,6 +100,29 @@ def test_killed_in_both_stages_of_crops(place, tmp_path):
     process.wait()
     assert not (folder / "dataset_spec.json").exists()
     run("mscoco", raw, tmp_path / "killed", jobs=2)
+    assert digests(tmp_path / "killed") == digests(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("place", ["shutil.rmtree", "episodes.convert.journal.write_json"])
+@pytest.mark.parametrize("call", [1, 2, 3])
+def test_killed_at_the_very_end(place, call, tmp_path, monkeypatch):
+    """Crops that were skipped are told by parts, which must not go before their list is safe."""
+    raw = make_mscoco().write(tmp_path / "raw")
+    whole = run("mscoco", raw, tmp_path / "whole")
+    module, name = place.rsplit(".", 1)
+    real, calls = getattr(sys.modules[module], name), []
+
+    def killed(*arguments, **options):
+        calls.append(arguments)
+        if len(calls) == call:
+            raise KeyboardInterrupt
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(sys.modules[module], name, killed)
+    with contextlib.suppress(KeyboardInterrupt):
+        run("mscoco", raw, tmp_path / "killed")
+    monkeypatch.undo()
+    assert run("mscoco", raw, tmp_path / "killed").skipped == whole.skipped != ()
     assert digests(tmp_path / "killed") == digests(tmp_path / "whole")
 
 
