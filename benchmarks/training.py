@@ -5,8 +5,8 @@
 Trains by configs/training/miniature.yaml one network per source, then one for all (MDL), then one
 taught by the eight (URL); evaluates all ten on the same episodes of every source by nearest
 centroids, and SUR over the eight. Interrupted, the same command goes on. Prints, as Markdown:
-backbone × source with 95 % intervals, and SUR minus the best single network, paired. Time and
-processor time of each part are written when it ends, for the time that it was not interrupted.
+backbone × source with 95 % intervals, and SUR minus the best single network, paired; and the
+processor time of each part.
 """
 
 import argparse
@@ -34,17 +34,23 @@ HEAD = "prototypical:distance=cosine"
 SOURCES = find_protocol("md-v1").train_sources
 
 
-def timed(output: Path, name: str, arguments: list[str]) -> None:
-    """Run one command of the program and add up its time."""
+def timed(output: Path, name: str, end: Path, arguments: list[str]) -> None:
+    """Run one command of the program, unless it has ended; add up its time over interruptions."""
     file = output / "seconds.json"
     known = json.loads(file.read_text()) if file.exists() else {}
+    ended, status = end.exists(), 2
     wall, cpu = time.perf_counter(), time.process_time()
-    if main(arguments):
-        sys.exit(2)
-    if name not in known:
-        known[name] = [time.perf_counter() - wall, time.process_time() - cpu]
-        output.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(known))
+    try:
+        status = main(arguments)
+    finally:
+        if not ended:
+            before = known.get(name, [0.0, 0.0])
+            spent = [time.perf_counter() - wall, time.process_time() - cpu]
+            known[name] = [one + more for one, more in zip(before, spent, strict=True)]
+            output.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps(known))
+    if status:
+        sys.exit(status)
 
 
 def train_all(output: Path) -> dict[str, Path]:
@@ -54,11 +60,12 @@ def train_all(output: Path) -> dict[str, Path]:
     for source in SOURCES:
         # ImageNet has four times the classes of the others, and learns little in as few steps.
         longer = ["--steps", "800"] if source == "ilsvrc_2012" else []
-        timed(output, source, [*common, *longer, "--train-sources", source])
+        timed(output, source, single[source], [*common, *longer, "--train-sources", source])
     joint = [*common, *JOINT, "--train-sources", *SOURCES]
-    timed(output, "multi_domain", [*joint, "--method", "multi_domain"])
-    taught = ["--method", "distillation", "--teachers", *map(str, single.values())]
-    timed(output, "distillation", [*joint, *taught])
+    taught = ["--teachers", *map(str, single.values())]
+    for method, more in (("multi_domain", []), ("distillation", taught)):
+        end = output / f"{method}.safetensors"
+        timed(output, method, end, [*joint, "--method", method, *more])
     return single | {n: output / f"{n}.safetensors" for n in ("multi_domain", "distillation")}
 
 
@@ -67,7 +74,7 @@ def evaluate(output: Path, name: str, paths: list[Path], heads: list[str], episo
     folder = output / name
     flags = ["--backbone", BACKBONE, "--image-size", SIZE, "--episodes", str(episodes)]
     flags += ["--checkpoint", *map(str, paths), "--heads", *heads, "--output", str(folder)]
-    timed(output, name, [*flags, "--device", "cpu"])
+    timed(output, name, folder / "table.md", [*flags, "--device", "cpu"])
     with RowStore(folder / ROWS_FILE) as store:
         (run,) = store.runs()
         return store.accuracies(run.id)

@@ -52,6 +52,9 @@ def notes_on(experiment: Experiment, benchmark: str, cards: list[Card]) -> list[
         elsewhere = "" if card.records == benchmark else f" of {card.records}"
         trained = f"{card.source} ({card.split} classes{elsewhere}) at {card.image_size} px"
         notes.append(f"{card.backbone}: trained on {trained}.")
+        own = {f"{source}:{card.split}" for source in card.source.split("+")}
+        if card.made_from.get("init") and (before := [o for o in card.seen if o not in own]):
+            notes.append(f"{card.backbone}: it began with weights that saw {', '.join(before)}.")
         if seen := card.seen_of(experiment.split):
             what = f"pre-training saw the {experiment.split} classes of {', '.join(seen)}"
             notes.append(f"{card.backbone}: {what}.")

@@ -39,7 +39,7 @@ def test_a_network_without_basic_blocks():
         insert_film(build_backbone("efficientnet_b0", 5, 0))
 
 
-def test_only_scales_offsets_classifier_and_statistics_change(miniature, tmp_path):
+def test_only_scales_offsets_classifier_and_statistics_change(miniature, tmp_path, capsys):
     common = ["train", "--records", miniature, "--output", tmp_path, "--backbone", "resnet18"]
     common += ["--image-size", 32, "--batch-size", 16, "--steps", 2, "--device", "cpu"]
     assert main([*map(str, [*common, "--train-sources", "dtd"])]) == 0
@@ -57,3 +57,9 @@ def test_only_scales_offsets_classifier_and_statistics_change(miniature, tmp_pat
         assert same != own, name
     moved = [n for n, t in filmed.items() if "film_scale" in n and not (t == 1).all()]
     assert len(moved) == 17  # 16 norms and the input
+    both = ["--checkpoint", init, tmp_path / "cu_birds.film.safetensors", "--heads", "sur_pnf"]
+    both += ["--records", miniature, "--backbone", "resnet18", "--image-size", 32, "--episodes", 1]
+    both += ["--sources", "cu_birds", "--output", tmp_path / "run", "--device", "cpu"]
+    assert main([*map(str, both)]) == 0
+    told = capsys.readouterr().out
+    assert "sur_pnf" in told and "it began with weights that saw dtd:train" in told
