@@ -1,8 +1,10 @@
 """What was measured as figures: spectra, energy by step, agreement against shift, filters."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -11,9 +13,35 @@ from fewshot.aliasing.spectrum import BINS, gain
 from fewshot.antialiasing import parse_filter
 from fewshot.plots import INK, colour_of, drawing, entitle, mark_of, save
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 SHADE = "#F3E6C4"
 """Of the frequencies that fold."""
 BEFORE = "#999999"
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Networks side by side, as figures show them.
+
+    Attributes:
+        title: what was measured where.
+        names: of the networks.
+        measured: what was measured of each.
+    """
+
+    title: str
+    names: Sequence[str]
+    measured: Sequence[Measured]
+
+    def __iter__(self) -> Iterator[tuple[str, Measured]]:
+        return zip(self.names, self.measured, strict=True)
+
+    @property
+    def steps(self) -> list[Sequence[dict[str, Any]]]:
+        """The sub-sampling steps of each network, on the first source."""
+        return [next(iter(by_source.values()))["steps"] for by_source in self.measured]
 
 
 def draw_all(
@@ -28,13 +56,12 @@ def draw_all(
     Raises:
         InputError: a file cannot be written.
     """
-    given = (title, names, measured, folder, formats)
-    return (
-        *draw_spectra(*given),
-        *draw_energy(*given),
-        *draw_agreement(*given),
-        *draw_filters(*given),
-    )
+    figures = {"spectra": spectra, "energy": energy, "agreement": agreement, "filters": filters}
+    written: tuple[Path, ...] = ()
+    for stem, draw in figures.items():
+        with draw(Compared(title, names, measured)) as figure:
+            written += save(figure, folder, stem, formats)
+    return written
 
 
 def _label(step: dict[str, Any]) -> str:
@@ -51,20 +78,15 @@ def _summed(by_source: Measured, number: int, which: str) -> list[float]:
     return [value / len(by_source) for value in total]
 
 
-def draw_spectra(
-    title: str,
-    names: Sequence[str],
-    measured: Sequence[Measured],
-    folder: Path,
-    formats: Sequence[str],
-) -> tuple[Path, ...]:
+@contextmanager
+def spectra(shown: Compared) -> Iterator["Figure"]:
     """Energy against frequency at every step, before and after the filter; a row per network."""
-    steps = [next(iter(by_source.values()))["steps"] for by_source in measured]
+    steps = shown.steps
     most = max(map(len, steps))
     centres = [(k + 0.5) / (2 * BINS) for k in range(BINS)]
-    with drawing(1.55 * most + 0.8, 1.9 * len(names) + 0.9) as figure:
-        panels = figure.subplots(len(names), most, sharex=True, sharey=True, squeeze=False)
-        for row, (name, by_source) in enumerate(zip(names, measured, strict=True)):
+    with drawing(1.55 * most + 0.8, 1.9 * len(shown.names) + 0.9) as figure:
+        panels = figure.subplots(len(shown.names), most, sharex=True, sharey=True, squeeze=False)
+        for row, (name, by_source) in enumerate(shown):
             for column in range(most):
                 panel = panels[row][column]
                 if column >= len(steps[row]):
@@ -86,8 +108,8 @@ def draw_spectra(
             panels[row][0].legend(handles, labels, fontsize=6.5, loc="lower left")
         figure.supxlabel("frequency, cycles per sample (shaded: folds)", fontsize=9)
         figure.supylabel("share of energy", fontsize=9)
-        entitle(figure, "Spectra at the moment of sub-sampling", title)
-        return save(figure, folder, "spectra", formats)
+        entitle(figure, "Spectra at the moment of sub-sampling", shown.title)
+        yield figure
 
 
 def _steps(
@@ -97,20 +119,15 @@ def _steps(
     panel.plot(*zip(*seen, strict=True), color=colour, linestyle=line, label=name, lw=1.3)
 
 
-def draw_energy(
-    title: str,
-    names: Sequence[str],
-    measured: Sequence[Measured],
-    folder: Path,
-    formats: Sequence[str],
-) -> tuple[Path, ...]:
+@contextmanager
+def energy(shown: Compared) -> Iterator["Figure"]:
     """The share that folds at every step: filled after the filter, hollow before it."""
-    steps = [next(iter(by_source.values()))["steps"] for by_source in measured]
+    steps = shown.steps
     most = max(map(len, steps))
-    lanes = [(k - (len(names) - 1) / 2) * 0.22 for k in range(len(names))]
+    lanes = [(k - (len(shown.names) - 1) / 2) * 0.22 for k in range(len(shown.names))]
     with drawing(7.4, 0.46 * most + 1.6) as figure:
         panel = figure.subplots()
-        for k, (name, by_source) in enumerate(zip(names, measured, strict=True)):
+        for k, (name, by_source) in enumerate(shown):
             count = len(steps[k])
             places = [number + lanes[k] for number in range(count)]
             shares = {
@@ -133,8 +150,8 @@ def draw_energy(
         panel.set_xlim(left=0)
         panel.set_xlabel("energy above the new Nyquist frequency, %  (hollow: before the filter)")
         panel.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
-        entitle(figure, "Energy that folds", title)
-        return save(figure, folder, "energy", formats)
+        entitle(figure, "Energy that folds", shown.title)
+        yield figure
 
 
 def _numbered(steps: Sequence[Sequence[dict[str, Any]]], most: int) -> list[str]:
@@ -149,19 +166,14 @@ def _numbered(steps: Sequence[Sequence[dict[str, Any]]], most: int) -> list[str]
     return labels
 
 
-def draw_agreement(
-    title: str,
-    names: Sequence[str],
-    measured: Sequence[Measured],
-    folder: Path,
-    formats: Sequence[str],
-) -> tuple[Path, ...]:
+@contextmanager
+def agreement(shown: Compared) -> Iterator["Figure"]:
     """Agreement with the unmoved image against the distance, mean over sources, 95 % bands."""
     what = (("same", "same best guess, %", 100.0), ("cosine", "cosine of the features", 1.0))
     with drawing(7.6, 3.1) as figure:
         panels = figure.subplots(1, 2)
         for panel, (key, label, scale) in zip(panels, what, strict=True):
-            for k, (name, by_source) in enumerate(zip(names, measured, strict=True)):
+            for k, (name, by_source) in enumerate(shown):
                 distances = list(next(iter(by_source.values()))["moved"])
                 cells = [
                     over_sources([found["moved"][d][key] for found in by_source.values()])
@@ -180,25 +192,15 @@ def draw_agreement(
             panel.set_xlabel("shift, pixels")
             panel.set_title(label, color=INK)
         panels[0].legend(loc="lower left")
-        entitle(figure, "Agreement with the unmoved image", title)
-        return save(figure, folder, "agreement", formats)
+        entitle(figure, "Agreement with the unmoved image", shown.title)
+        yield figure
 
 
-def draw_filters(
-    title: str,
-    names: Sequence[str],
-    measured: Sequence[Measured],
-    folder: Path,
-    formats: Sequence[str],
-) -> tuple[Path, ...]:
+@contextmanager
+def filters(shown: Compared) -> Iterator["Figure"]:
     """How much of each frequency the filters of these networks let through."""
     stride, places = 2, torch.linspace(0, 0.5, 201, dtype=torch.float64)
-    used = {
-        step["filter"]
-        for by_source in measured
-        for step in next(iter(by_source.values()))["steps"]
-        if step["filter"]
-    }
+    used = {step["filter"] for steps in shown.steps for step in steps if step["filter"]}
     with drawing(4.6, 3.0) as figure:
         panel = figure.subplots()
         panel.axvspan(0.5 / stride, 0.5, color=SHADE, lw=0)
@@ -214,7 +216,7 @@ def draw_filters(
         panel.set_ylabel("gain")
         panel.legend(loc="upper right")
         entitle(figure, "Filters, beside a nearly ideal low-pass")
-        return save(figure, folder, "filters", formats)
+        yield figure
 
 
 def _row_of(name: str, stride: int) -> torch.Tensor | None:
