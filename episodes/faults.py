@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-LONGEST = 1000
+LONGEST = 4000
 """Characters of each part of a message: a file may hold a name of any length."""
 
 

@@ -37,6 +37,10 @@ SPARE = 3
 The triangle filter then removes nearly all in which scaled and full decoding differ."""
 
 
+MOST_PIXELS = 178_956_970
+"""Pillow refuses images of more; a file of few bytes can claim to be as large as it likes."""
+
+
 # ---- decoding --------------------------------------------------------------------------------
 
 
@@ -54,8 +58,18 @@ def decode(image: bytes, spare_size: int | None = None) -> Pixels:
         ValueError: the bytes do not decode.
     """
     if image[:2] == JPEG_START:
+        _refuse_giants(image)
         return _decode_jpeg(image, *_scaled_shape(image, spare_size) if spare_size else (0, 0))
     return _decode_with_pillow(image, ("PNG", "GIF", "BMP"))
+
+
+def _refuse_giants(image: bytes) -> None:
+    try:
+        height, width, _, _ = simplejpeg.decode_jpeg_header(image, strict=False)
+    except ValueError:
+        return  # decoding says what is wrong
+    if height * width > MOST_PIXELS:
+        raise ValueError(f"an image of {width} × {height} pixels is larger than any photograph")
 
 
 def _scaled_shape(image: bytes, spare_size: int) -> tuple[int, int]:

@@ -5,6 +5,7 @@ Source: facts of the official format, sections 1.3 to 1.6.
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,6 +22,8 @@ FILE_PATTERN = "{}.tfrecords"
 LEAF_COUNTS = "num_leaf_images.json"
 """Beside the specification of ImageNet: images per class, which the official converter trusts."""
 REMEDY = "Convert the source again, or copy its original dataset_spec.json."
+NAME = r"\w[\w. -]{0,99}"
+"""Of a source: what fits into the name of a file and leads to no other folder."""
 LARGEST_COUNT = 1 << 40
 """More records fit on no disk; sums of so many stay exact in 64 bits."""
 
@@ -267,7 +270,8 @@ def _check_disjoint(ontology: Mapping[Split, Ontology]) -> None:
 
 
 def _check_consistent(spec: SourceSpec, path: Path) -> None:
-    if not isinstance(spec.name, str) or not spec.name:
+    # Files of features and packs are called after the source.
+    if not isinstance(spec.name, str) or not re.fullmatch(NAME, spec.name):
         raise InputError(f"names the source {spec.name!r}.", path, REMEDY)
     if not spec.class_names:
         raise InputError("has no classes.", path, REMEDY)

@@ -10,6 +10,7 @@ import io
 import json
 import os
 import stat
+import struct
 import tarfile
 import zipfile
 from collections.abc import Iterator
@@ -34,6 +35,11 @@ CLOSEST_MARKS = 1 << 20
 TAR_BLOCK = 512
 MOST_PADDING = 1 << 22
 """Bytes behind the end of a tar; where more are empty, room was kept for what never came."""
+UNREADABLE = (
+    *(tarfile.TarError, zipfile.BadZipFile, EOFError),
+    *(NotImplementedError, ValueError, struct.error),  # zipfile, of some that are damaged
+    *(indexed_gzip.ZranError, indexed_gzip.NotCoveredError),
+)
 EXTRACT = "Extract this archive."
 
 
@@ -60,7 +66,7 @@ def list_archive(path: Path) -> list[RawFile]:
         return _list_tar(RawFile(path.name, str(path), 0, path.stat().st_size))
     except InputError as error:
         raise InputError(error.what, error.where or path, error.remedy) from error
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError, indexed_gzip.ZranError) as error:
+    except UNREADABLE as error:
         raise InputError(f"is not a whole archive ({error}).", path, DAMAGED) from error
     except OSError as error:
         what = f"cannot be read: {error.strerror or error}."
@@ -154,7 +160,7 @@ def _list_zip(path: Path) -> list[RawFile]:
     files = []
     with zipfile.ZipFile(path) as archive:
         for member in archive.infolist():
-            if member.is_dir():
+            if member.filename.endswith("/"):
                 continue
             if member.compress_type not in codings or member.flag_bits & 1:
                 what = f"{member.filename!r} in it is encrypted, or compressed in a rare way."

@@ -5,7 +5,7 @@ can be listed without running them, and those that build plain data are few. Wha
 (names of functions, calls) becomes a placeholder, of which only the bytes of an array are kept.
 """
 
-import pickletools
+import pickletools  # nosec B403: it lists instructions and runs none
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any

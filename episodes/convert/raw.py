@@ -22,6 +22,8 @@ from episodes.faults import InputError
 DAMAGED = "Download it again: the archive is damaged or incomplete."
 OPEN_AT_MOST = 16
 """Archives that a process keeps open."""
+MOST_UNPACKED = 1 << 31
+"""Bytes of one member of a zip; the largest of the ten sources has a quarter of that."""
 LOCAL_HEADER = struct.Struct("<4s22xHH")
 """Of a zip member: its magic, and the lengths of name and extra field, which its bytes follow."""
 
@@ -122,7 +124,12 @@ def _read_stored(file: RawFile) -> bytes:
 
 def _read_deflated(file: RawFile) -> bytes:
     packed = _span(file.container, _start(file), file.size)
-    return _checked(zlib.decompress(packed, -zlib.MAX_WBITS), file)
+    unpacking = zlib.decompressobj(-zlib.MAX_WBITS)
+    content = unpacking.decompress(packed, MOST_UNPACKED)
+    if not unpacking.eof:
+        what = "it ends too early" if len(content) < MOST_UNPACKED else "it unpacks to too much"
+        raise EOFError(what)
+    return _checked(content, file)
 
 
 def _read_gzip(file: RawFile) -> bytes:
@@ -160,7 +167,9 @@ def _start(file: RawFile) -> int:
 
 
 def _span(container: str, offset: int, size: int) -> bytes:
-    content = os.pread(_handle(container), size, offset)
+    handle = _handle(container)
+    # Asked first: a length that a damaged archive claims must not become memory.
+    content = os.pread(handle, size, offset) if offset + size <= os.fstat(handle).st_size else b""
     if len(content) < size:
         raise EOFError("it ends too early")
     return content

@@ -20,7 +20,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from episodes.faults import InputError
 from fewshot.antialiasing.low_pass import LowPass
 
-LOW_PASS = "low_pass"
+LOW_PASS = "low_pass"  # nosec B105: no password
 MOST_CHANNELS = 16
 """Of an image."""
 

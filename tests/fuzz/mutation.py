@@ -19,7 +19,7 @@ SECONDS = 30
 """A reader that has not answered after these hangs."""
 MEMORY = 1 << 29
 """Bytes of address space that reading a small foreign file may take."""
-LONGEST_MESSAGE = 3100
+LONGEST_MESSAGE = 12_100
 NUMBERS = [
     0,
     1,
