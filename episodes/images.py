@@ -63,18 +63,24 @@ def decode(image: bytes, spare_size: int | None = None) -> Pixels:
     return _decode_with_pillow(image, ("PNG", "GIF", "BMP"))
 
 
-def _refuse_giants(image: bytes) -> None:
+def _jpeg_shape(image: bytes) -> tuple[int, int]:
+    """Height and width that a JPEG claims; zeros where decoding will say what is wrong."""
     try:
         height, width, _, _ = simplejpeg.decode_jpeg_header(image, strict=False)
-    except ValueError:
-        return  # decoding says what is wrong
+    except (ValueError, KeyError):  # KeyError: of a header without colours
+        return 0, 0
+    return height, width
+
+
+def _refuse_giants(image: bytes) -> None:
+    height, width = _jpeg_shape(image)
     if height * width > MOST_PIXELS:
         raise ValueError(f"an image of {width} × {height} pixels is larger than any photograph")
 
 
 def _scaled_shape(image: bytes, spare_size: int) -> tuple[int, int]:
     """Height and width of the smallest fast decoding that is large enough; (0, 0): in full."""
-    height, width, _, _ = simplejpeg.decode_jpeg_header(image, strict=False)
+    height, width = _jpeg_shape(image)
     for parts in (8, 4, 2):
         scaled = -(-height // parts), -(-width // parts)
         if min(scaled) >= spare_size:

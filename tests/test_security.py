@@ -63,9 +63,9 @@ def test_names_of_classes_lead_nowhere(miniature, tmp_path):
 
 
 def test_names_of_classes_are_text_in_pages():
-    one = ExampleClass(EVIL, ("data:,",), ("data:,",), (0, 0), {EVIL: "1 of 2"})
-    example = Example(EVIL, 0, 5, (one,))
-    source = '{% import "examples.html" as show %}{{ show.gallery(example) }}'
+    one = ExampleClass(0, EVIL, ("data:,",), (), (0, 0), {EVIL: "1 of 2"})
+    example = Example(EVIL, 0, (EVIL,), (one,), {EVIL: 0.5})
+    source = '{% import "examples.html" as show %}{{ show.gallery(example, true) }}'
     text = _environment().from_string(source).render(example=example)
     page = BeautifulSoup(text, "html.parser")
     assert not page.find("script") and page.th and EVIL in page.text
