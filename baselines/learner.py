@@ -27,6 +27,9 @@ from episodes.faults import InputError
 from fewshot.backbone_name import BackboneName
 from fewshot.backbones import Backbone
 
+EpisodeTensors = tuple[Tensor, Tensor, Tensor, Tensor, int]
+"""Support images and labels, query images and labels, and the number of ways."""
+
 FLATTENED = ("four_layer_convnet",)
 """Backbones whose features are their last maps as they are, not averaged. Source: facts, 5.5."""
 BACKBONE = "backbone."
@@ -70,6 +73,10 @@ class Learner(nn.Module):
             InputError: the learner has fewer outputs than the episode has classes.
         """
         raise NotImplementedError
+
+    def lesson(self, episode: EpisodeTensors) -> EpisodeTensors:
+        """What training makes of an episode; as it is, unless a method says otherwise."""
+        return episode
 
     def loss(self, scores: Tensor, truth: Tensor) -> Tensor:
         """The mean cross-entropy of scores `[Q, way]` and the true classes `[Q]`."""

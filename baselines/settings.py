@@ -7,6 +7,7 @@ from typing import Annotated, TypeVar
 
 import tyro
 
+from episodes.protocol import find_protocol
 from fewshot.backbone_name import BackboneName
 from fewshot.experiment import Experiment, short_hash
 from fewshot.training.recipe import Recipe
@@ -45,7 +46,7 @@ class Baseline:
     """
 
     method: tyro.conf.Positional[str]
-    """protonet, matchingnet, relationnet, maml, proto_maml or anil, which learn from episodes;
+    """protonet, matchingnet, relationnet, maml, proto_maml, anil or ctx, which learn from episodes;
     baseline (nearest neighbour) or finetune, which learn to classify images."""
     settings: tuple[str, ...] = ()
     """Of the method, as in steps=5 rate=0.01; docs/baselines.md lists them."""
@@ -68,7 +69,10 @@ class Baseline:
     packs: Path | None = None
     """Folder of packs, if not beside the records."""
     protocol: str = "md-v1"
-    """Rules of all episodes: a preset, or the path of a .yaml file."""
+    """Rules of all episodes: a preset, or the path of a .yaml file; a file that a configuration
+    names may be beside it."""
+    train_protocol: str = ""
+    """Rules of the training episodes, where they are others."""
     recipe: tyro.conf.OmitArgPrefixes[Recipe] = field(default_factory=lambda: RECIPE)
     sources: tuple[str, ...] = ("all",)
     """Sources to evaluate on; all takes those of the protocol that are there."""
@@ -106,6 +110,8 @@ class Baseline:
         sources = spell_out(self.train_sources, self.protocol)
         checked = replace(self, backbone=backbone, train_sources=sources)
         checked.experiment(Path("x"), ("x",)).check()
+        if self.train_protocol:
+            find_protocol(self.train_protocol)
         return checked
 
     def training(self, kind: type[Kind], method: str) -> Kind:
@@ -185,4 +191,19 @@ def parse_baseline(
     """
     typed: Baseline = tyro.cli(Baseline, prog=prog, args=arguments)
     path = typed.config or default_config(typed)
-    return replace(layered(Baseline(typed.method), path, arguments, prog).check(), config=path)
+    found = layered(Baseline(typed.method), path, arguments, prog)
+    if path is not None:
+        found = replace(
+            found,
+            config=path,
+            protocol=_beside(path, found.protocol),
+            train_protocol=_beside(path, found.train_protocol),
+        )
+    return found.check()
+
+
+def _beside(config: Path, protocol: str) -> str:
+    """A protocol by name or path; the path of a file that is beside a configuration file."""
+    there = config.parent / protocol
+    is_file = protocol.endswith((".yaml", ".yml")) and not Path(protocol).exists()
+    return str(there) if is_file and there.exists() else protocol

@@ -6,6 +6,7 @@ episodes, the others take a network that was trained to classify.
 
 from typing import Any
 
+from baselines.ctx import Ctx
 from baselines.finetune import BenchmarkFinetune
 from baselines.knn import BenchmarkKnn
 from baselines.maml import Anil, Maml, ProtoMaml
@@ -19,7 +20,7 @@ from fewshot.heads import build_head as build_plain_head
 from fewshot.heads.settings import apply_settings, split_settings
 
 KINDS: tuple[type[Method], ...] = (
-    *(Protonet, Matchingnet, Relationnet, Maml, ProtoMaml, Anil),
+    *(Protonet, Matchingnet, Relationnet, Maml, ProtoMaml, Anil, Ctx),
     *(BenchmarkKnn, BenchmarkFinetune),
 )
 METHODS: dict[str, type[Method]] = {kind().method: kind for kind in KINDS}

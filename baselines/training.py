@@ -53,6 +53,8 @@ class Episodic(Objective):
         self, support: Tensor, labels: Tensor, query: Tensor, truth: Tensor, way: int
     ) -> Tensor:
         """The loss of an episode; shapes as for `Learner.forward`, truth int64 [Q]."""
+        lesson = self.learner.lesson((support, labels, query, truth, way))
+        support, labels, query, truth, way = lesson
         return self.learner.loss(self.learner(support, labels, query, way), truth)
 
     def facts(self) -> list[object]:
@@ -69,6 +71,9 @@ class Episodic(Objective):
 @dataclass(frozen=True)
 class EpisodicSettings(Settings):
     """Settings of a training on episodes; the method is one of those that learn from them."""
+
+    train_protocol: str = ""
+    """Rules of the training episodes, where they are not those of the validation episodes."""
 
     methods: ClassVar[tuple[str, ...]] = EPISODIC
 
@@ -115,12 +120,14 @@ class EpisodicJob(Job):
     """
 
     def __init__(
-        self, settings: Settings, method: Method, place: Place, listener: Listener
+        self, settings: EpisodicSettings, method: Method, place: Place, listener: Listener
     ) -> None:
         super().__init__(settings, place, listener)
         self.method = method
-        method.check_protocol(find_protocol(settings.protocol))
-        self.train_episodes = self.open_episodes(settings.train_sources, "train")
+        rules = settings.train_protocol or settings.protocol
+        for protocol in (rules, settings.protocol):
+            method.check_protocol(find_protocol(protocol))
+        self.train_episodes = self.open_episodes(settings.train_sources, "train", rules)
 
     @property
     def head(self) -> Head:

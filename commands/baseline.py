@@ -26,6 +26,7 @@ def default_config(baseline: Baseline) -> Path | None:
         alone = baseline.train_sources == ("ilsvrc_2012",)
         usual = f"{baseline.method}_{'imagenet' if alone else 'all'}"
         names = [usual] if baseline.init else [f"{usual}_scratch", usual]
+        names.append(f"{baseline.method}_imagenet")  # of methods published for ImageNet alone
     with as_file(files("configs") / "baselines") as folder:
         paths = [folder / f"{name}.yaml" for name in names]
         return next((path for path in paths if path.exists()), None)
@@ -84,6 +85,7 @@ def open_job(command: Baseline, place: "Place", listener: "Listener") -> "Job":
         kind = "multi_domain" if several else "supervised"
         return Job(command.training(Settings, kind), place, listener)
     settings = command.training(EpisodicSettings, method.method)
+    settings = replace(settings, train_protocol=command.train_protocol)
     return EpisodicJob(settings, method, place, listener)
 
 

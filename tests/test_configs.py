@@ -12,7 +12,8 @@ from episodes.protocol import find_protocol
 from fewshot.training.recipe import Recipe
 
 PROJECT = Path(__file__).resolve().parents[1]
-CONFIGS = sorted((PROJECT / "configs").rglob("*.y*ml"))
+PROTOCOL_FILES = sorted((PROJECT / "configs").rglob("protocols/*.yaml"))
+CONFIGS = sorted({*(PROJECT / "configs").rglob("*.y*ml")} - {*PROTOCOL_FILES})
 TRAININGS = PROJECT / "configs" / "training"
 BASELINES = PROJECT / "configs" / "baselines"
 SUR_TABLE = {
@@ -199,6 +200,14 @@ def test_loads_and_has_a_header(path):
         assert "A100" in time or "core" in time
 
 
+def test_protocol_files_are_found_beside_the_configuration_that_names_them(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    names = {find_protocol(path).name for path in PROTOCOL_FILES}
+    assert len(names) == len(PROTOCOL_FILES) >= 3
+    parsed = baseline.parse(["protonet"], "baseline")
+    assert find_protocol(parsed.protocol).name == "small"
+
+
 def method_of(path):
     """The method that a file of configs/baselines is for."""
     if path.stem == "miniature":
@@ -213,6 +222,8 @@ def test_baselines_find_their_published_settings(method, where, begun):
     flags = [method, "--records", "x", *(["--init", "x"] if begun else [])]
     flags += ["--train-sources", "all"] if where == "all" else []
     chosen = baseline.default_config(baseline.parse(flags, "baseline"))
+    if method == "ctx":  # published for ImageNet alone
+        where = "imagenet"
     stems = {f"{method}_{where}", *([] if begun else [f"{method}_{where}_scratch"])}
     assert chosen.parent == BASELINES and chosen.stem in stems
 
@@ -242,6 +253,25 @@ def test_baselines_follow_the_table_of_the_benchmark(name):
     assert parsed.train_sources == (
         ("ilsvrc_2012",) if "imagenet" in name else tuple(find_protocol("md-v1").train_sources)
     )
+
+
+def test_crosstransformers_follow_the_benchmark():
+    """Facts, section 5.3."""
+    for name, steps, period, simclr in (
+        ("ctx_imagenet", 100_000, 2000, 0.0),
+        ("ctx_imagenet_simclr", 400_000, 4000, 0.5),
+    ):
+        flags = ["ctx", "--config", str(BASELINES / f"{name}.yaml"), "--records", "x"]
+        parsed = baseline.parse(flags, "baseline")
+        recipe, method = parsed.recipe, build_method(parsed.text)
+        assert (parsed.backbone, parsed.image_size) == ("resnet34", 224)
+        assert (recipe.steps, recipe.period, recipe.factor) == (steps, period, 0.915193802145601)
+        assert (recipe.learning_rate, recipe.unit_gradient) == (6e-4, True)
+        assert recipe.weight_decay == pytest.approx(2 * 8.85787420909229e-5, rel=1e-12)
+        assert (method.width, method.dilated, method.simclr) == (128, True, simclr)
+        assert method.batch_norm == "running"
+        assert find_protocol(parsed.train_protocol).ignore_hierarchy_probability == 0.5
+        assert find_protocol(parsed.protocol).name == "md-v1"
 
 
 def test_baselines_tell_the_published_numbers():

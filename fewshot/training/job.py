@@ -77,14 +77,22 @@ class Job:
                 settings.validation_sources or settings.train_sources, "valid"
             )
 
-    def open_episodes(self, sources: Sequence[str], split: str) -> list[EpisodeReader]:
-        """The episodes of a split of some sources, by the settings' protocol and seed.
+    def open_episodes(
+        self, sources: Sequence[str], split: str, protocol: str = ""
+    ) -> list[EpisodeReader]:
+        """The episodes of a split of some sources, by the settings' seed.
+
+        Args:
+            sources: by name.
+            split: of their classes.
+            protocol: rules of the episodes; the settings' own when empty.
 
         Raises:
             InputError: a source is missing or broken, or too small for the protocol.
         """
         settings = self.settings
-        shared = (settings.protocol, self.recipe.seed, settings.image_size, settings.image_rule)
+        rules = protocol or settings.protocol
+        shared = (rules, self.recipe.seed, settings.image_size, settings.image_rule)
         return [
             EpisodeReader(self.records, source, split, *shared, settings.packs)
             for source in sources

@@ -57,6 +57,9 @@ class Recipe:
     """What decays: all parameters, or weights: not those of norms, and no biases."""
     clip: float = 0.0
     """Longest gradient, in its L2 norm; 0 does not clip."""
+    unit_gradient: bool = False
+    """Scale every gradient to an L2 norm of 1, that of all parameters together, as
+    CrossTransformers do."""
     augment: str = "flip"
     """Random changes of images: none, flip, crop, jitter, randaugment, augmix or sur."""
     mix: str = "none"
@@ -132,6 +135,8 @@ class Recipe:
             raise InputError(f"the schedule {self.schedule} needs a --period above 0.")
         if any(share < 1 for share in self.shares):
             raise _wrong("shares", self.shares, "above 0")
+        if self.unit_gradient and self.clip:
+            raise InputError("--unit-gradient and --clip both set the length of the gradient.")
         if self.select == "few_shot" and not self.validation_episodes:
             raise InputError("--select few_shot needs --validation-episodes above 0.")
         if self.select == "held_out" and not self.held_out:

@@ -12,7 +12,7 @@ from fewshot.backbones import build_backbone
 from fewshot.checkpoint import hash_weights
 from fewshot.training.averaging import average
 from fewshot.training.classifier import CosineClassifier, find_classifier, make_linear
-from fewshot.training.loop import Observer, Score, train
+from fewshot.training.loop import Observer, Score, scale_gradient, train
 from fewshot.training.memory import activation_bytes, largest_batch
 from fewshot.training.objective import CrossEntropy
 from fewshot.training.optimizers import build_optimizer
@@ -35,6 +35,7 @@ def hash_of(training, path):
 
 
 EVERYTHING = {
+    "adam, gradients of length 1": {"optimizer": "adam", "unit_gradient": True},
     "adam, average, clipping": {"optimizer": "adam", "ema": 0.9, "clip": 0.5, "decay": "weights"},
     "half precision": {"precision": "float16", "optimizer": "nesterov"},
     "brain floats, parts": {"precision": "bfloat16", "accumulate": 2},
@@ -225,3 +226,14 @@ def test_activations_grow_with_the_area_and_the_estimate_of_a_batch_with_the_mem
     assert half == pytest.approx(small / 2)
     assert largest_batch(10e9, 1e9, 8e6) == 1000
     assert largest_batch(1e9, 1e9, 8e6) == 0
+
+
+def test_a_gradient_is_scaled_to_length_one_over_all_parameters():
+    module = torch.nn.Linear(2, 1)
+    module.weight.grad, module.bias.grad = torch.tensor([[3.0, 0.0]]), torch.tensor([4.0])
+    scale_gradient(module)
+    assert module.weight.grad.tolist() == [[pytest.approx(0.6), 0.0]]
+    assert module.bias.grad.tolist() == [pytest.approx(0.8)]
+    module.weight.grad, module.bias.grad = torch.tensor([[1e-4, 0.0]]), torch.zeros(1)
+    scale_gradient(module)  # the benchmark's 1e-5 on the square
+    assert module.weight.grad[0, 0].item() == pytest.approx(1e-4 / 1e-5**0.5)
