@@ -31,11 +31,13 @@ class Method(Head):
     Attributes:
         learns_from: `episodes`, or `images`: then a network that was trained to classify is all it
             needs, and any checkpoint will do.
+        needs_trained: whether it begins from a trained network, which it leaves as it is.
         batch_norm: whose moments normalise support images and queries: `support`, `transductive`,
             `running` or `stored` (see `baselines/batch_norm.py`).
     """
 
     learns_from: ClassVar[Literal["episodes", "images"]] = "episodes"
+    needs_trained: ClassVar[bool] = False
     batch_norm: Rule = "support"
 
     @property

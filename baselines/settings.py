@@ -46,8 +46,8 @@ class Baseline:
     """
 
     method: tyro.conf.Positional[str]
-    """protonet, matchingnet, relationnet, maml, proto_maml, anil or ctx, which learn from episodes;
-    baseline (nearest neighbour) or finetune, which learn to classify images."""
+    """protonet, matchingnet, relationnet, maml, proto_maml, anil, ctx or simple_cnaps, which
+    learn from episodes; baseline (nearest neighbour) or finetune, which learn from images."""
     settings: tuple[str, ...] = ()
     """Of the method, as in steps=5 rate=0.01; docs/baselines.md lists them."""
     config: Path | None = None

@@ -14,13 +14,14 @@ from baselines.matchingnet import Matchingnet
 from baselines.method import Method
 from baselines.protonet import Protonet
 from baselines.relationnet import Relationnet
+from baselines.simple_cnaps import SimpleCnaps
 from episodes.faults import InputError, unknown_name
 from fewshot.heads import Head
 from fewshot.heads import build_head as build_plain_head
 from fewshot.heads.settings import apply_settings, split_settings
 
 KINDS: tuple[type[Method], ...] = (
-    *(Protonet, Matchingnet, Relationnet, Maml, ProtoMaml, Anil, Ctx),
+    *(Protonet, Matchingnet, Relationnet, Maml, ProtoMaml, Anil, Ctx, SimpleCnaps),
     *(BenchmarkKnn, BenchmarkFinetune),
 )
 METHODS: dict[str, type[Method]] = {kind().method: kind for kind in KINDS}

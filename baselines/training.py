@@ -116,12 +116,19 @@ class EpisodicJob(Job):
         listener: told how far it is.
 
     Raises:
-        InputError: a setting or a file is wrong, or the method cannot score every episode.
+        InputError: a setting or a file is wrong, a trained network is missing, or the method cannot
+            score every episode.
     """
 
     def __init__(
         self, settings: EpisodicSettings, method: Method, place: Place, listener: Listener
     ) -> None:
+        if method.needs_trained and settings.init is None:
+            raise InputError(
+                f"{method.method} adapts a trained network.",
+                "--init",
+                "Name its checkpoint; `train` or `baseline baseline` make one.",
+            )
         super().__init__(settings, place, listener)
         self.method = method
         rules = settings.train_protocol or settings.protocol

@@ -35,6 +35,9 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     "maml": ("steps=5", "extra_steps=0"),
     "proto_maml": (),
     "anil": (),
+    "ctx": (),
+    "ctx:simclr=0.5": (),
+    "simple_cnaps": (),
 }
 """The methods, with what is not published of their settings here: fewer steps, for the time."""
 CLASSIFIER = ("--steps", "400", "--batch-size", "64", "--learning-rate", "3e-3")

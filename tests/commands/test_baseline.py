@@ -144,6 +144,7 @@ def test_a_dry_run_leaves_nothing(baseline, tmp_path):
         (["protonet", "--mix", "mixup"], "is not for methods that learn from episodes"),
         (["protonet", "--steps", "0"], "has no passes over images"),
         (["protonet", "--schedule", "staircase", "--period", "0"], "needs a --period"),
+        (["simple_cnaps"], "adapts a trained network"),
         (["baseline", "--settings", "k=2"], "unknown setting"),
         (["protonet", "--config", "none.yaml"], "cannot be read"),
     ],
