@@ -88,8 +88,8 @@ class ClassFile:
         return Written(self.file, count, (folder / self.file).stat().st_size, tuple(skipped))
 
 
-def choose_splits(source: RawSource, own: Path | None) -> tuple[ClassNames, str]:
-    """The split of a source, and where it comes from: a file, or "" for the official draw.
+def choose_splits(source: RawSource, own: Path | None) -> tuple[ClassNames, list[str]]:
+    """The split of a source, and what the user should know of it.
 
     The user's file counts first, then one that lies beside the records, as for the official
     converters. Where the split follows from the hierarchy, there is only the official one.
@@ -101,26 +101,29 @@ def choose_splits(source: RawSource, own: Path | None) -> tuple[ClassNames, str]
     Raises:
         InputError: the raw data or the file are broken, or not to be had together.
     """
-    chosen = own
+    chosen, notes = own, []
     if own is not None and own.is_dir():
         named = splits_file(own, source.name)
         chosen = named if named.exists() else None
-    if source.splits_are_fixed:
-        if chosen is not None:
-            what = f"the split of {source.name} follows from its hierarchy."
-            raise InputError(what, chosen, "Leave --splits away for this source.")
-        return source.splits(), ""
+        if chosen is None and not source.splits_are_fixed:
+            notes = [f"{own} has no {named.name}."]
     beside = splits_file(source.output.parent / SPLITS_FOLDER, source.name)
-    if chosen is None and any(source.sizes) and beside.exists():
+    may_be_beside = any(source.sizes) and not source.splits_are_fixed
+    if chosen is None and may_be_beside and beside.exists():
         chosen = beside
     if chosen is None:
-        return source.splits(), ""
+        return source.splits(), notes
     names = source.class_names()
     splits = read_splits(chosen, names)
-    if len(names) == sum(source.sizes) and splits == source.splits():
-        return splits, ""
+    is_whole = source.splits_are_fixed or len(names) == sum(source.sizes)
+    if is_whole and splits == source.splits():
+        return splits, notes
+    if source.splits_are_fixed:
+        what = f"the split of {source.name} follows from its hierarchy, and this is another."
+        raise InputError(what, chosen, "Leave --splits away for this source.")
     left = len(names) - len(in_order(splits))
-    return splits, f"{chosen}" + (f", which leaves {left} classes out" if left else "")
+    text = f"the splits are those of {chosen}"
+    return splits, [*notes, f"{text}, which leaves {left} classes out." if left else f"{text}."]
 
 
 def convert(
@@ -143,7 +146,7 @@ def convert(
         InputError: raw data are missing or broken, there is no room, or the folder holds another
             conversion. What is finished is kept.
     """
-    splits, origin = choose_splits(source, own_splits)
+    splits, notes = choose_splits(source, own_splits)
     images = source.images(splits)
     names = in_order(splits)
     empty = [name for name, some in zip(names, images, strict=True) if not len(some)]
@@ -166,7 +169,6 @@ def convert(
             _check_room(source, splits, [images[k] for k in pending])
             journal.begin()
             written = _write_all(source, splits, journal, files, jobs, progress)
-            notes = [f"the splits are those of {origin}."] if origin else []
             _finish(source, splits, journal, files, notes + source.notes())
         report = journal.read_report()
     fault, note = compare(load_spec(folder), folder / SPEC_FILE)
@@ -194,8 +196,12 @@ def _check_room(source: RawSource, splits: ClassNames, images: Sequence[ClassIma
     folder = source.output
     needed, free = source.expected_bytes(images, splits), shutil.disk_usage(folder).free
     if needed > free:
-        what = f"{source.name} needs about {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free."
+        what = f"{source.name} needs about {_size(needed)}, and {_size(free)} are free."
         raise InputError(what, folder, "Free some space, or name another --records folder.")
+
+
+def _size(count: float) -> str:
+    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"
 
 
 def _write_all(

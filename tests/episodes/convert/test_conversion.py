@@ -18,7 +18,7 @@ from episodes import InputError, load_spec
 from episodes.convert import open_raw
 from episodes.convert.conversion import convert
 from episodes.convert.source import Options
-from tests.episodes.convert.raw_folders import make_dtd, make_traffic_sign
+from tests.episodes.convert.raw_folders import make_dtd, make_omniglot, make_traffic_sign
 from tests.episodes.convert.raw_lists import make_mscoco, make_quickdraw
 
 PROJECT = Path(__file__).parents[3]
@@ -227,7 +227,7 @@ def test_room_is_looked_for_first(signs, tmp_path, monkeypatch):
 
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**9, 10**9, 1000))
-    with pytest.raises(InputError, match=r"traffic_sign needs about 0\.0 GB, and 0\.0 GB are free"):
+    with pytest.raises(InputError, match=r"needs about 0\.\d MB, and 0\.0 MB are free"):
         run("traffic_sign", signs, tmp_path)
     assert not list(tmp_path.rglob("*.tfrecords"))
 
@@ -267,6 +267,25 @@ def test_own_splits_of_part_of_the_raw_data(tmp_path):
     (tmp_path / "splits").mkdir()
     (tmp_path / "splits/dtd_splits.json").write_text(json.dumps(own))
     assert run("dtd", raw, tmp_path / "records", own_splits=tmp_path / "splits").classes == 3
+
+
+def test_a_folder_of_splits_that_has_none_of_this_source_is_said(signs, tmp_path):
+    (tmp_path / "splits").mkdir()
+    done = run("traffic_sign", signs, tmp_path / "records", own_splits=tmp_path / "splits")
+    assert any("splits has no traffic_sign_splits.json" in n for n in done.notes)
+
+
+def test_the_split_of_a_hierarchy_may_be_given_but_not_changed(tmp_path):
+    raw = make_omniglot().write(tmp_path / "raw")
+    first = run("omniglot", raw, tmp_path / "records")
+    folder = tmp_path / "records/splits"
+    again = run("omniglot", raw, tmp_path / "again", own_splits=folder)
+    assert again.classes == first.classes and again.notes == first.notes
+    changed = json.loads((folder / "omniglot_splits.json").read_text())
+    changed["train"], changed["valid"] = changed["valid"], changed["train"]
+    (tmp_path / "mine.json").write_text(json.dumps(changed))
+    with pytest.raises(InputError, match="the split of omniglot follows from its hierarchy"):
+        run("omniglot", raw, tmp_path / "third", own_splits=tmp_path / "mine.json")
 
 
 @pytest.mark.parametrize(
