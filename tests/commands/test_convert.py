@@ -140,7 +140,6 @@ def test_own_images(tmp_path):
         (["dtd", "--raw", "{raw}"], "where to write is not said"),
         (["dtd", "--raw", "{raw}", "--splits", "gone.json"], "gone.json: there is no such file"),
         (["dtd", "all", "--raw", "{raw}", "--splits", "{file}"], "the split of one source, and"),
-        (["omniglot", "--raw", "{raw}", "--splits", "{file}"], "follows from its hierarchy"),
     ],
 )
 def test_refusals(arguments, message, raw, tmp_path):
@@ -148,8 +147,6 @@ def test_refusals(arguments, message, raw, tmp_path):
     (tmp_path / "empty").mkdir()
     places = {"raw": raw, "empty": tmp_path / "empty", "file": tmp_path / "own.json"}
     arguments = [argument.format(**places) for argument in arguments]
-    if "omniglot" in arguments:
-        arguments += ["--records", str(tmp_path / "records")]
     with pytest.raises(InputError) as caught:
         run_convert(*arguments)
     assert message in str(caught.value)
