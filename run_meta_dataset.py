@@ -6,7 +6,21 @@ run_meta_dataset.py COMMAND --help                everything else
 """
 
 import os
+import signal
 import sys
+
+INTERRUPTED = "\ninterrupted: what is finished is kept; the same command goes on."
+
+
+def leave(*_: object) -> None:
+    """End at once, in one line: while nothing is begun yet, or when all is done."""
+    os.write(2, f"{INTERRUPTED}\n".encode())
+    os._exit(130)
+
+
+if __name__ == "__main__":  # the imports below take a moment, too
+    signal.signal(signal.SIGINT, leave)
+
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -68,7 +82,7 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         return say_error(f"{error} Choose a smaller --image-size or --batch-size.")
     except KeyboardInterrupt:
-        print("\ninterrupted: what is finished is kept; the same command goes on.", file=sys.stderr)
+        print(INTERRUPTED, file=sys.stderr)
         return 130
 
 
@@ -118,4 +132,7 @@ def parse_command(arguments: list[str]) -> tuple[ModuleType, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    status = main()
+    signal.signal(signal.SIGINT, leave)
+    sys.exit(status)

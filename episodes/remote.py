@@ -275,15 +275,23 @@ def _without(missing: list[Span], found: dict[Span, bytes]) -> None:
     missing[:] = [span for span in missing if span not in found]
 
 
+def _status(error: Exception) -> int | None:
+    """The status that a web server or a bucket answered with."""
+    response = getattr(error, "response", None)  # botocore's
+    if isinstance(response, dict):
+        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    else:
+        status = getattr(error, "status", None)
+    return status if isinstance(status, int) else None
+
+
 def _is_absent(error: Exception) -> bool:
-    return (
-        isinstance(error, FileNotFoundError | LookupError) or getattr(error, "status", None) == 404
-    )
+    return isinstance(error, FileNotFoundError | LookupError) or _status(error) == 404
 
 
 def _is_final(error: Exception) -> bool:
     """Whether asking again cannot help: no rights, a wrong request."""
     if isinstance(error, PermissionError | NotImplementedError):
         return True
-    status = getattr(error, "status", None)
-    return isinstance(status, int) and 400 <= status < 500 and status not in PATIENCE
+    status = _status(error)
+    return status is not None and 400 <= status < 500 and status not in PATIENCE
