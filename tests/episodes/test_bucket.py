@@ -21,7 +21,7 @@ def bucket(miniature):
 
     server = ThreadedMotoServer(port=0, verbose=False)
     server.start()
-    host, port = server.get_host_and_port()
+    _, port = server.get_host_and_port()
     address = f"http://127.0.0.1:{port}"
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {
