@@ -126,12 +126,14 @@ def compiled(function: Function) -> Function:
     """Compile for the processor: other threads run meanwhile, and no temporary arrays.
 
     Compiled once per installation where its folder or the user's cache can be written, else
-    once per process. Without `fastmath`: every operation is rounded as IEEE 754 says.
+    once per process. Without `fastmath`: every operation is rounded as IEEE 754 says, and x / 0
+    is infinite, which lets divisions run side by side.
     """
+    options = {"nogil": True, "error_model": "numpy"}
     try:
-        return cast(Function, numba.njit(nogil=True, cache=True)(function))
+        return cast(Function, numba.njit(cache=True, **options)(function))
     except RuntimeError:  # no folder to keep it in
-        return cast(Function, numba.njit(nogil=True)(function))
+        return cast(Function, numba.njit(**options)(function))
 
 
 @lru_cache(maxsize=4096)

@@ -9,8 +9,8 @@ one. Its text reads like the paper's formula, with a leading dimension:
 
 Padded items are zero vectors that belong to no class, and padded classes have no members, so sums
 over items and means of classes need no mask; where a softmax runs over the classes,
-`support.only_real` masks it. Features are float64 here (see `geometry.py`), and no operation
-mixes episodes: predictions do not depend on which episodes share a batch.
+`support.only_real` masks it. Features are float64 here (see `geometry.py`), unless a head says
+otherwise, and no operation mixes episodes: predictions do not depend on which share a batch.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,8 +36,8 @@ class Support:
     """The labelled features of E episodes.
 
     Attributes:
-        features: K tensors float64 `[E, N, D_k]`; padded items are zero.
-        members: float64 `[E, N, W]`, one-hot; a padded item is a row of zeros.
+        features: K tensors `[E, N, D_k]` in the head's precision; padded items are zero.
+        members: `[E, N, W]` in the same, one-hot; a padded item is a row of zeros.
         generators: one per episode, on the CPU; the only source of randomness.
         told: what the head tells of itself beside the scores, by name, a row `[E, …]` per
             episode: a head fills it while it learns, and results keep it (`SELECTION` is drawn).
@@ -153,6 +153,14 @@ class Size(NamedTuple):
 class EpisodeHead(Head):
     """A head on frozen features, written for many episodes at once; see the module's text."""
 
+    def precision(self, support: Features) -> torch.dtype:
+        """What it computes in, given such features: float64 whatever they are.
+
+        A head that answers otherwise must treat every episode by itself, without padding, or what
+        shares its batch would decide the last bits.
+        """
+        return torch.float64
+
     def fit_episodes(self, support: Support) -> EpisodePredictor:
         """Learn each of E episodes from its support features.
 
@@ -170,11 +178,12 @@ class EpisodeHead(Head):
         check_support(support, labels, way, self)
         with torch.inference_mode(False), torch.no_grad():
             episode = Episode(support, labels, way, (), generator)
-            predict = self.fit_episodes(gather_support([episode]))
+            dtype = self.precision(support)
+            predict = self.fit_episodes(gather_support([episode], dtype))
 
         def predict_one(query: Features) -> Tensor:
             with torch.inference_mode(False), torch.no_grad():
-                scores = predict(gather_queries([query]))[0, :, :way]
+                scores = predict(gather_queries([query], dtype))[0, :, :way]
                 return rounded(scores, query[0].dtype)
 
         return predict_one
@@ -194,9 +203,10 @@ def score_and_tell(head: EpisodeHead, episodes: Sequence[Episode]) -> list[tuple
     for episode in episodes:
         check_support(episode.support, episode.labels, episode.way, head)
     with torch.inference_mode(False), torch.no_grad():
-        support = gather_support(episodes)
+        dtype = head.precision(episodes[0].support)
+        support = gather_support(episodes, dtype)
         predict = head.fit_episodes(support)
-        scores = predict(gather_queries([episode.query for episode in episodes]))
+        scores = predict(gather_queries([episode.query for episode in episodes], dtype))
         told = {name: values.flatten(1).tolist() for name, values in support.told.items()}
         return [
             (

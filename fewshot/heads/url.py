@@ -4,9 +4,13 @@ Source: Li et al. 2021, "Universal Representation Learning from Multiple Domains
 Classification", section 3.3, and its released code for the constants.
 
 A matrix A, the identity at first, minimises the cross-entropy of nearest-centroid scores of
-z = A f(x) on the support set itself, each item being part of its own centroid. The centroids of
-z are A times the class means of f, so the gradient is written out: two products with the D x D
-matrix a step, where the loop of the paper's code also broadcasts N x W x D numbers.
+z = A f(x) on the support set itself, each item being part of its own centroid. The gradient is
+written out: two products with the D x D matrix a step, where the loop of the paper's code also
+broadcasts N x W x D numbers.
+
+With cosines it is computed in the dtype of the features, as published, episode by episode: of two
+matrices of a step, each as large as an episode's features or larger, nothing is gained by batches,
+and half by single precision. (Adadelta's epsilon keeps it from blowing up rounding errors.)
 """
 
 from dataclasses import dataclass
@@ -15,17 +19,13 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from fewshot.heads.base import check_setting
-from fewshot.heads.batch import EpisodeHead, EpisodePredictor, Queries, Size, Support
+from fewshot.heads.base import Features, check_setting
+from fewshot.heads.batch import EpisodeHead, EpisodePredictor, Queries, Size, Support, padded
 from fewshot.heads.descent import Adadelta
-from fewshot.heads.geometry import (
-    COSINE_SCALE,
-    class_means,
-    cosines,
-    inverse_length,
-    squared_distances,
-    unit,
-)
+from fewshot.heads.geometry import COSINE_SCALE, cosines, inverse_length, squared_distances
+
+SMALLEST = 1e-38
+"""Stands for the size of features that are all zero."""
 
 
 @dataclass(frozen=True)
@@ -50,54 +50,73 @@ class Url(EpisodeHead):
         check_setting(self.steps >= 0, self, "steps is a count, 0 or more")
         check_setting(self.lr > 0, self, "lr is positive")
 
+    def precision(self, support: Features) -> torch.dtype:
+        if self.distance == "euclidean":
+            return super().precision(support)
+        return torch.promote_types(support[0].dtype, torch.float32)
+
     def fit_episodes(self, support: Support) -> EpisodePredictor:
-        means = class_means(support.features[0], support.members)
-        alignment = self.align(support, means)
+        learned = [self.align(items[0], members) for items, members in support.unpadded()]
 
         def predict(queries: Queries) -> Tensor:
-            items, prototypes = queries.features[0] @ alignment.mT, means @ alignment.mT
-            if self.distance == "cosine":
-                return COSINE_SCALE * cosines(items, prototypes)
-            return -squared_distances(items, prototypes)
+            found = zip(learned, queries.unpadded(), strict=True)
+            return padded([self.score(*aligned, items[0]) for aligned, items in found], 2)
 
         return predict
 
-    def align(self, support: Support, means: Tensor) -> Tensor:
-        """The matrices `[E, D, D]`, learned from the support set and its class means."""
-        features, rule = support.features[0], Adadelta(self.lr)
-        identity = torch.eye(features.shape[2], dtype=features.dtype, device=features.device)
-        alignment = identity.repeat(len(features), 1, 1)
-        shares = support.members / support.shots.clamp(min=1)[:, None]
-        gradient = cosine_gradient if self.distance == "cosine" else euclidean_gradient
+    def score(self, alignment: Tensor, prototypes: Tensor, queries: Tensor) -> Tensor:
+        """Scores `[Q, W]` by aligned prototypes `[W, D]` of queries not yet aligned."""
+        items = queries @ alignment.T
+        if self.distance == "cosine":
+            return COSINE_SCALE * cosines(items, prototypes)
+        return -squared_distances(items, prototypes)
+
+    def align(self, features: Tensor, members: Tensor) -> tuple[Tensor, Tensor]:
+        """Learn the matrix `[D, D]` of one episode; also the prototypes `[W, D]` aligned by it."""
+        if self.distance == "cosine":  # which no common factor changes
+            features = features / features.abs().max().clamp(min=SMALLEST)
+        shares = members / members.sum(dim=0)
+        alignment = torch.eye(features.shape[1], dtype=features.dtype, device=features.device)
+        gradient, rule = torch.empty_like(alignment), Adadelta(self.lr)
+        gradient_of = cosine_gradient if self.distance == "cosine" else euclidean_gradient
         for _ in range(self.steps):
-            items, prototypes = features @ alignment.mT, means @ alignment.mT
-            of_items, of_prototypes = gradient(items, prototypes, support)
-            # Each prototype is the mean of its items: its gradient is theirs in equal shares.
-            of_items += shares @ of_prototypes
-            alignment += rule.change(of_items.mT @ features)
-        return alignment
+            of_items = gradient_of(features @ alignment.T, members, shares)
+            alignment += rule.change(torch.mm(of_items.T, features, out=gradient))
+        return alignment, shares.T @ features @ alignment.T
 
     def numbers(self, size: Size) -> int:
         return super().numbers(size) + 6 * size.dims[0] ** 2
 
 
-def cosine_gradient(items: Tensor, prototypes: Tensor, support: Support) -> tuple[Tensor, Tensor]:
-    """Gradients of the cross-entropy of `10 cos` for items `[E, N, D]` and prototypes."""
-    unit_items, unit_prototypes = unit(items), unit(prototypes)
-    cosine = unit_items @ unit_prototypes.mT
-    slope = COSINE_SCALE * support.score_gradient(COSINE_SCALE * cosine)
+def cosine_gradient(items: Tensor, members: Tensor, shares: Tensor) -> Tensor:
+    """Gradient of the cross-entropy of `10 cos(z, c)` for the items z `[N, D]`.
+
+    Args:
+        items: of which the prototypes c are means.
+        members: `[N, W]`, one-hot.
+        shares: `[N, W]`, by how much each item moves each prototype.
+    """
+    prototypes = shares.T @ items
+    of_items, of_prototypes = inverse_length(items), inverse_length(prototypes)
+    items, prototypes = items * of_items, prototypes * of_prototypes
+    cosine = items @ prototypes.T
+    slope = score_gradient(COSINE_SCALE * cosine, members) * COSINE_SCALE
     # The derivative of a unit vector is the part of the change across it, by its length.
-    of_items = slope @ unit_prototypes - (slope * cosine).sum(2, keepdim=True) * unit_items
-    turned, across = slope.mT, cosine.mT
-    of_prototypes = turned @ unit_items - (turned * across).sum(2, keepdim=True) * unit_prototypes
-    return of_items * inverse_length(items), of_prototypes * inverse_length(prototypes)
+    pull = slope * cosine
+    of_items = of_items * (slope @ prototypes - pull.sum(1)[:, None] * items)
+    of_prototypes = of_prototypes * (slope.T @ items - pull.sum(0)[:, None] * prototypes)
+    return of_items + shares @ of_prototypes
 
 
-def euclidean_gradient(
-    items: Tensor, prototypes: Tensor, support: Support
-) -> tuple[Tensor, Tensor]:
-    """Gradients of the cross-entropy of `-||z - c||^2` for items `[E, N, D]` and prototypes."""
-    slope = 2 * support.score_gradient(-squared_distances(items, prototypes))
-    of_items = slope @ prototypes - slope.sum(2, keepdim=True) * items
-    of_prototypes = slope.mT @ items - slope.mT.sum(2, keepdim=True) * prototypes
-    return of_items, of_prototypes
+def euclidean_gradient(items: Tensor, members: Tensor, shares: Tensor) -> Tensor:
+    """The same of `-||z - c||^2`."""
+    prototypes = shares.T @ items
+    slope = 2 * score_gradient(-squared_distances(items, prototypes), members)
+    of_items = slope @ prototypes - slope.sum(1)[:, None] * items
+    of_prototypes = slope.T @ items - slope.sum(0)[:, None] * prototypes
+    return of_items + shares @ of_prototypes
+
+
+def score_gradient(scores: Tensor, members: Tensor) -> Tensor:
+    """Gradient `[N, W]` of the mean cross-entropy for the scores: softmax - one-hot, by N."""
+    return (scores.softmax(dim=1) - members) / len(scores)
