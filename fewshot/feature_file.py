@@ -123,7 +123,7 @@ class FeatureFile:
         """
         if not self.has(places).all():
             raise KeyError("embed the plan first")
-        return self._rows["features"][places].astype(np.float32)
+        return self._rows["features"][places].astype(np.float32, copy=False)
 
     def _at(self, place: int) -> int:
         return self._start + place * self._row.itemsize

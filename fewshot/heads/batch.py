@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from fewshot.heads.base import Features, Head, Predictor, check_support
+from fewshot.heads.geometry import softmax
 
 SELECTION = "selection"
 """What a head over K extractors calls how much each counts for it: `[E, K]`, summing to 1."""
@@ -95,7 +96,7 @@ class Support:
 
     def score_gradient(self, scores: Tensor) -> Tensor:
         """The gradient `[E, N, W]` of `cross_entropy` for the scores: softmax - one-hot, by N."""
-        return (self.only_real(scores).softmax(dim=2) - self.members) * self.shares
+        return (softmax(self.only_real(scores)) - self.members) * self.shares
 
 
 class Queries(NamedTuple):
@@ -250,7 +251,10 @@ def padded(parts: Sequence[Tensor], dims: int = 1, dtype: torch.dtype = torch.fl
     """Parts that differ in their first dimensions as one tensor, zero where they end."""
     longest = [max(part.shape[d] for part in parts) for d in range(dims)]
     shape = (len(parts), *longest, *parts[0].shape[dims:])
-    whole = parts[0].new_zeros(shape, dtype=dtype)
+    even = all(part.shape == parts[0].shape for part in parts)
+    whole = (
+        parts[0].new_empty(shape, dtype=dtype) if even else parts[0].new_zeros(shape, dtype=dtype)
+    )
     for row, part in zip(whole, parts, strict=True):
         row[tuple(slice(length) for length in part.shape[:dims])] = part
     return whole

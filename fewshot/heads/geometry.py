@@ -48,6 +48,14 @@ def squared_distances(items: Tensor, prototypes: Tensor) -> Tensor:
     return (squares - 2 * items @ prototypes.mT).clamp(min=0)
 
 
+def softmax(scores: Tensor) -> Tensor:
+    """Over the classes of scores `[..., W]`: along so short a dimension PyTorch's own takes five
+    times as long.
+    """
+    chances = (scores - scores.amax(dim=-1, keepdim=True)).exp()
+    return chances / chances.sum(dim=-1, keepdim=True)
+
+
 def class_means(features: Tensor, members: Tensor) -> Tensor:
     """Prototypes `[..., W, D]`: the mean of the features `[..., N, D]` of each class.
 

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from fewshot.heads.base import check_setting
-from fewshot.heads.batch import SELECTION, EpisodeHead, EpisodePredictor, Queries, Support
+from fewshot.heads.batch import SELECTION, EpisodeHead, EpisodePredictor, Queries, Size, Support
 from fewshot.heads.descent import Adadelta
 from fewshot.heads.geometry import COSINE_SCALE, inverse_length
 
@@ -53,15 +53,22 @@ class Sur(EpisodeHead):
 
     def fit_episodes(self, support: Support) -> EpisodePredictor:
         shares = support.members / support.shots.clamp(min=1)[:, None]
-        prototypes = [(shares * inverse_length(x)).mT @ x for x in support.features]
-        weights = self.select(inner_products(support.features, prototypes), support)
+        scales = [inverse_length(items) for items in support.features]
+        pairs = list(zip(support.features, scales, strict=True))
+        prototypes = [(shares * scale).mT @ items for items, scale in pairs]
+        weights = self.select(inner_products(support.features, prototypes, scales), support)
         support.told[SELECTION] = weights / weights.sum(dim=1, keepdim=True)
 
         def predict(queries: Queries) -> Tensor:
-            products = inner_products(queries.features, prototypes)
+            scales = [inverse_length(items) for items in queries.features]
+            products = inner_products(queries.features, prototypes, scales)
             return cosine_scores(weights, products, inverse_lengths(weights, products))
 
         return predict
+
+    def numbers(self, size: Size) -> int:
+        scores = len(size.dims) + 8  # per item and class: inner products, and what a step makes
+        return size.items * (2 * sum(size.dims) + scores * size.way)
 
     def select(self, products: "InnerProducts", support: Support) -> Tensor:
         """The selection: how much each extractor counts in the cosine.
@@ -99,14 +106,16 @@ class InnerProducts(NamedTuple):
     prototypes: Tensor  # [E, K, W]: squared length of the prototypes
 
 
-def inner_products(features: Sequence[Tensor], prototypes: Sequence[Tensor]) -> InnerProducts:
+def inner_products(
+    features: Sequence[Tensor], prototypes: Sequence[Tensor], scales: Sequence[Tensor]
+) -> InnerProducts:
     """The inner products of K pairs of items `[E, N, D_k]` and prototypes `[E, W, D_k]`.
 
-    Items are scaled to length 1 on the way: a product is divided, not the item.
+    Items are scaled to length 1 on the way, by 1 / their lengths `[E, N, 1]`: a product is
+    divided, not the item.
     """
-    pairs = list(zip(features, prototypes, strict=True))
-    scales = [inverse_length(items) for items in features]
-    dots = [items @ means.mT * scale for (items, means), scale in zip(pairs, scales, strict=True)]
+    triples = zip(features, prototypes, scales, strict=True)
+    dots = [items @ means.mT * scale for items, means, scale in triples]
     return InnerProducts(
         torch.stack([one.flatten(1) for one in dots], dim=1),
         torch.cat(scales, dim=2).mT.sign(),

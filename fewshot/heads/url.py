@@ -22,7 +22,7 @@ from torch import Tensor
 from fewshot.heads.base import Features, check_setting
 from fewshot.heads.batch import EpisodeHead, EpisodePredictor, Queries, Size, Support, padded
 from fewshot.heads.descent import Adadelta
-from fewshot.heads.geometry import COSINE_SCALE, cosines, inverse_length, squared_distances
+from fewshot.heads.geometry import COSINE_SCALE, cosines, inverse_length, softmax, squared_distances
 
 SMALLEST = 1e-38
 """Stands for the size of features that are all zero."""
@@ -119,4 +119,4 @@ def euclidean_gradient(items: Tensor, members: Tensor, shares: Tensor) -> Tensor
 
 def score_gradient(scores: Tensor, members: Tensor) -> Tensor:
     """Gradient `[N, W]` of the mean cross-entropy for the scores: softmax - one-hot, by N."""
-    return (scores.softmax(dim=1) - members) / len(scores)
+    return (softmax(scores) - members) / len(scores)

@@ -9,7 +9,7 @@ from torch import Tensor
 from fewshot import score
 from fewshot.heads import Head, build_head
 from fewshot.heads.batch import Episode, gather_support, score_and_tell
-from fewshot.heads.geometry import class_means, unit
+from fewshot.heads.geometry import class_means, inverse_length, unit
 from fewshot.heads.sur import Sur, inner_products
 from tests.fewshot.heads.drawn import draw
 
@@ -47,7 +47,8 @@ def selected(features: Sequence[Tensor], labels: Tensor) -> Tensor:
     episode = Episode(features, labels, int(labels.max()) + 1, (), torch.Generator())
     support = gather_support([episode])
     means = [class_means(unit(part), support.members) for part in support.features]
-    return Sur().select(inner_products(support.features, means), support)[0]
+    scales = [inverse_length(part) for part in support.features]
+    return Sur().select(inner_products(support.features, means, scales), support)[0]
 
 
 @pytest.mark.parametrize("signed", [True, False])
