@@ -17,7 +17,7 @@ kernel; processors without AVX2 may round single values the other way.
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, TypeVar, cast
 
 import numba
@@ -129,11 +129,11 @@ def compiled(function: Function) -> Function:
     once per process. Without `fastmath`: every operation is rounded as IEEE 754 says, and x / 0
     is infinite, which lets divisions run side by side.
     """
-    options = {"nogil": True, "error_model": "numpy"}
+    compiler = partial(numba.njit, nogil=True, error_model="numpy")
     try:
-        return cast(Function, numba.njit(cache=True, **options)(function))
+        return cast(Function, compiler(cache=True)(function))
     except RuntimeError:  # no folder to keep it in
-        return cast(Function, numba.njit(**options)(function))
+        return cast(Function, compiler()(function))
 
 
 @lru_cache(maxsize=4096)

@@ -118,7 +118,7 @@ def inner_products(
     dots = [items @ means.mT * scale for items, means, scale in triples]
     return InnerProducts(
         torch.stack([one.flatten(1) for one in dots], dim=1),
-        torch.cat(scales, dim=2).mT.sign(),
+        torch.cat(list(scales), dim=2).mT.sign(),
         torch.stack([means.square().sum(dim=2) for means in prototypes], dim=1),
     )
 
