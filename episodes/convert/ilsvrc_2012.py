@@ -11,7 +11,7 @@ from episodes.convert.class_images import ClassImages, Skip
 from episodes.convert.encoding import Unreadable, record_image
 from episodes.convert.origin import Download, Origin
 from episodes.convert.raw import RawFile, read_raw, read_text
-from episodes.convert.source import RawSource
+from episodes.convert.source import RawSource, has_content
 from episodes.convert.specification import Counts, dag_spec
 from episodes.convert.splits import ClassNames, in_order
 from episodes.convert.tree import (
@@ -122,8 +122,10 @@ class ImageNet(RawSource):
 
     @cached_property
     def folder(self) -> RawFolder:
-        """The folder of synsets."""
-        return self.need(self.origin.downloads[0])
+        """The folder of synsets; beside a sorted validation set, that with more images."""
+        train = self.origin.downloads[0]
+        found = [folder for folder in self.raw.folders if has_content(train, folder)]
+        return max(found, key=_images_of_first) if len(found) > 1 else self.need(train)
 
     @cached_property
     def links(self) -> RawFile:
@@ -223,6 +225,11 @@ class ImageNet2(ImageNet):
         """All in one."""
         none = Graph({}, {})
         return {Split.TRAIN: self.graph, Split.VALID: none, Split.TEST: none}
+
+
+def _images_of_first(folder: RawFolder) -> int:
+    first = folder.folder(FIRST)
+    return len(first.files) if first else 0
 
 
 def read_duplicates(path: Path) -> list[str]:

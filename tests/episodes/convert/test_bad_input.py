@@ -218,6 +218,16 @@ def test_imagenet_skips_what_is_no_image_and_says_so(raw, tmp_path):
     assert json.loads((done.folder / "conversion.json").read_text())["skipped"] == [text]
 
 
+def test_validation_images_in_class_folders_are_not_taken_for_train_images(raw, tmp_path):
+    folder = raw("ilsvrc_2012") / "ilsvrc_2012"
+    for synset in (folder / "train").iterdir():
+        (folder / "ILSVRC2012_val" / synset.name).mkdir(parents=True)
+        first = min(synset.iterdir())
+        os.link(first, folder / "ILSVRC2012_val" / synset.name / "ILSVRC2012_val_00000001.JPEG")
+    found = open_raw("ilsvrc_2012", folder, tmp_path, Options()).folder
+    assert found.where == str(folder / "train")
+
+
 def test_a_synset_without_any_image_is_an_error(raw, tmp_path):
     folder = raw("ilsvrc_2012")
     for path in (folder / "ilsvrc_2012/train/n01440764").iterdir():
