@@ -186,13 +186,16 @@ def _cached(path: Path) -> tuple[Path, Path]:
 
 def _list_gzip(path: Path) -> list[RawFile]:
     members, marks = _cached(path)
-    if not (members.exists() and marks.exists()):
-        _index(path, members, marks)
-    entries = json.loads(members.read_text(encoding="utf-8"))
+    try:
+        entries = json.loads(members.read_text(encoding="utf-8")) if marks.exists() else None
+    except (OSError, ValueError):
+        entries = None
+    if entries is None:
+        entries = _index(path, members, marks)
     return [RawFile(name, str(path), offset, size, "gzip") for name, offset, size in entries]
 
 
-def _index(path: Path, members: Path, marks: Path) -> None:
+def _index(path: Path, members: Path, marks: Path) -> list[tuple[str, int, int]]:
     spacing = max(CLOSEST_MARKS, 2 * path.stat().st_size // MARKS_AT_MOST)
     with indexed_gzip.IndexedGzipFile(str(path), spacing=spacing, drop_handles=False) as stream:
         stream.build_full_index()  # to the end, where the checksum is
@@ -203,6 +206,7 @@ def _index(path: Path, members: Path, marks: Path) -> None:
             stream.export_index(str(temporary))
     with writing(members, CACHE_ELSEWHERE), replacing(members) as temporary:
         temporary.write_text(json.dumps(entries), encoding="utf-8")
+    return entries
 
 
 def open_indexed(path: Path) -> Any:

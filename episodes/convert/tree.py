@@ -45,7 +45,7 @@ class RawFolder(Protocol):
 
 
 class DiskFolder:
-    """A folder on disk."""
+    """A folder on disk. What may not be looked at counts as missing (`pathlib` would raise)."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.where = path, str(path)
@@ -71,11 +71,11 @@ class DiskFolder:
 
     def folder(self, path: str) -> "DiskFolder | None":
         below = self.path / path
-        return DiskFolder(below) if below.is_dir() else None
+        return DiskFolder(below) if os.path.isdir(below) else None  # noqa: PTH112
 
     def file(self, path: str) -> RawFile | None:
         below = self.path / path
-        return RawFile(path, str(below)) if below.is_file() else None
+        return RawFile(path, str(below)) if os.path.isfile(below) else None  # noqa: PTH113
 
 
 class ArchiveFolder:

@@ -215,6 +215,16 @@ def test_a_listing_is_kept_for_the_file_as_it_is(tmp_path):
     assert (file.name, read_raw(file)) == ("other", b"22")
 
 
+def test_a_listing_that_was_cut_off_is_made_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    path = packed(tmp_path, "a.tgz")
+    list_archive(path)
+    (members,) = tmp_path.rglob("*.members")
+    for content in (members.read_bytes()[:-9], b""):
+        members.write_bytes(content)
+        assert {file.name: read_raw(file) for file in list_archive(path)} == CONTENT
+
+
 # ---- arrays ----------------------------------------------------------------------------------
 
 
