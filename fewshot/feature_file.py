@@ -84,12 +84,17 @@ class FeatureFile:
         self._close()
 
     def has(self, places: Integers) -> NDArray[np.bool_]:
-        """Whether each image has a row; a row that fails its checksum counts as missing."""
+        """Whether each image has a row; a row that fails its checksum counts as missing.
+
+        Such rows are read from the file, not from memory: to look at a hole of a mapped file takes
+        space on a tmpfs, and where there is none ends the process.
+        """
         unknown = np.flatnonzero(~self._known[places])
+        end = self._row["features"].itemsize
         for place in places[unknown].tolist():
-            self._known[place] = int(self._rows["crc"][place]) == _checksum(
-                place, self._rows["features"][place].tobytes()
-            )
+            row = os.pread(self._handle, end + 4, self._at(place))
+            found = int.from_bytes(row[end:], "little")
+            self._known[place] = found == _checksum(place, row[:end])
         return self._known[places]
 
     def write(self, places: Integers, features: NDArray[np.floating[Any]]) -> None:

@@ -1,5 +1,6 @@
 """Rows of features on disk: two writers, kills, damage, full disks."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -109,6 +110,35 @@ def test_another_making_is_refused(tmp_path):
         open_file(tmp_path / "a.features")
 
 
+@pytest.fixture
+def small_disk(tmp_path):
+    """A folder on a file system of 256 kB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
+    if (
+        not shutil.which("mount")
+        or subprocess.run(mount, capture_output=True, check=False).returncode
+    ):
+        pytest.skip("mounting is not allowed here")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_a_full_disk_stops_with_a_message_and_spoils_no_row(small_disk):
+    path = small_disk / "a.features"
+    file, done = open_file(path), 0
+    with pytest.raises(InputError, match="disk is full"):
+        for start in range(0, IMAGES, 16):
+            places = np.arange(start, start + 16)
+            file.write(places, feature(places))
+            done = start + 16
+    again, places = open_file(path), np.arange(IMAGES)
+    there = places[again.has(places)]
+    assert 0 < done <= len(there) < IMAGES
+    assert np.array_equal(again.read(there), feature(there))
+
+
 def test_two_writers_at_once_agree(tmp_path):
     path = tmp_path / "a.features"
     writers = [start_writer(path, seed) for seed in (1, 2)]
@@ -152,5 +182,5 @@ def test_half_precision_has_a_range(tmp_path):
 
 def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="Choose another --features"):
+    with pytest.raises(InputError, match="hoose another --features"):
         open_file(tmp_path / "file" / "a.features")
