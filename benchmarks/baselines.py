@@ -83,7 +83,7 @@ def read(folder: Path, method: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
             row
             for run in store.runs()
             for row in store.rows(run.id)
-            if row.head.partition(":")[0] == name
+            if row.head.replace(":", " ").split()[0] == name
         ]
     for source in SOURCES:
         own = [row for row in rows if row.source == source]
@@ -101,10 +101,13 @@ def print_table(output: Path, where: str) -> None:
     for method in SETTINGS:
         classifies = method in ("baseline", "finetune")
         folder = output / ("baseline" if classifies else method.replace(":", "-")) / where
-        if not (folder / f"{method.replace(':', '-')}.seconds.json").exists():
+        if not (folder / ROWS_FILE).exists():
+            continue
+        found = read(folder, method)
+        if len(found) < len(SOURCES):
             continue
         cells, means = [], []
-        for source, (accuracies, by_chance) in read(folder, method).items():
+        for source, (accuracies, by_chance) in found.items():
             mean, interval = mean_and_interval(accuracies.tolist())
             means.append(mean or 0.0)
             above = (mean or 0) - (interval or 0) > by_chance.mean()
