@@ -183,7 +183,6 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=8)
     parser.add_argument("--home", type=Path, help="folder that keeps the miniature between calls")
     options = parser.parse_args()
-    deadline = time.monotonic() + 60 * options.minutes
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     names = options.names or [*KILLS, *CIRCUMSTANCES]
     failed = False
@@ -198,7 +197,9 @@ def main() -> int:
         print("| fault | count | outcome |\n| --- | ---: | --- |", flush=True)
         for name in names:
             if name in KILLS:
-                count, fault = try_kills(place, name, options.moments, options.seed, deadline)
+                count, fault = try_kills(
+                    place, name, options.moments, options.seed, options.minutes
+                )
             else:
                 folder = place.home / name.replace(" ", "-")
                 folder.mkdir()

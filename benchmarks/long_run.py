@@ -1,8 +1,8 @@
 """Memory and open files of a process that evaluates many episodes; prints a Markdown table.
 
-    python benchmarks/long_run.py [--episodes 2000] [--warm-up 400]
+    python benchmarks/long_run.py [--episodes 2000] [--warm-up 400] [--records DIR]
 
-One source of the miniature, two heads, a small network. What is planned is held from the start;
+One source of the miniature, one head, a small network. What is planned is held from the start;
 after the warm-up nothing may grow with the number of episodes. The exit status is 1 if memory grew
 by more than 5 MB or a file stayed open.
 """
@@ -35,7 +35,7 @@ def open_files() -> int:
     return len(os.listdir("/proc/self/fd"))  # noqa: PTH208  # a list, not paths
 
 
-def watch(folder: Path, episodes: int) -> list[tuple[int, float, int]]:
+def watch(folder: Path, records: Path, episodes: int) -> list[tuple[int, float, int]]:
     """Episodes done, megabytes and open files, as an evaluation goes on."""
     name, path = "four_layer_convnet", folder / "weights.safetensors"
     card = Card(name, "none", "dtd", "train", ("a", "b"), 32, "official", "md-v1", 0)
@@ -48,8 +48,8 @@ def watch(folder: Path, episodes: int) -> list[tuple[int, float, int]]:
 
     experiment = Experiment(
         backbone=(name,),
-        heads=("prototypical", "knn"),
-        records=draw_miniature(folder / "records"),
+        heads=("prototypical",),
+        records=records,
         sources=("dtd",),
         episodes=episodes,
         image_size=32,
@@ -67,10 +67,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--episodes", type=int, default=2000)
     parser.add_argument("--warm-up", type=int, default=400)
+    parser.add_argument("--records", type=Path, help="the miniature, if it is drawn already")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         os.environ["XDG_CACHE_HOME"] = f"{folder}/cache"
-        seen = watch(Path(folder), options.episodes)
+        records = draw_miniature(options.records or Path(folder) / "records")
+        seen = watch(Path(folder), records, options.episodes)
     print("| episodes | memory, MB | open files |\n| ---: | ---: | ---: |")
     for done, memory, files in seen[:: max(1, len(seen) // 12)]:
         print(f"| {done} | {memory:.1f} | {files} |")
