@@ -192,6 +192,8 @@ def main() -> None:
     parser.add_argument("--heads", nargs="+", choices=LOOPS, default=list(LOOPS))
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
+    if options.direct < 1:
+        parser.error("--direct: at least one episode is needed to compare with")
     plans, device = make_plans(options.episodes), torch.device(options.device)
     files = make_files()
     support = np.mean([len(plan.support_labels) for plan in plans])

@@ -68,7 +68,8 @@ class Support:
     @cached_property
     def shares(self) -> Tensor:
         """`[E, N, 1]`: 1 / N for a real item, 0 for a padded one."""
-        return (self.items / self.items.sum(dim=1, keepdim=True))[..., None]
+        items = self.items.to(self.members.dtype)  # else a quotient of whole numbers is float32
+        return (items / items.sum(dim=1, keepdim=True))[..., None]
 
     @cached_property
     def ways(self) -> Tensor:
