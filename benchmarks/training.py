@@ -28,7 +28,7 @@ from fewshot.results.file import ROWS_FILE  # noqa: E402
 from run_meta_dataset import main  # noqa: E402
 
 CONFIG = PROJECT / "configs" / "training" / "miniature.yaml"
-JOINT = ["--batch-size", "128", "--steps", "400", "--learning-rate", "0.02"]
+JOINT = ["--batch-size", "64", "--steps", "200", "--learning-rate", "0.02"]
 BACKBONE, SIZE = "resnet18", "48"
 HEAD = "prototypical:distance=cosine"
 SOURCES = find_protocol("md-v1").train_sources
