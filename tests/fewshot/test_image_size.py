@@ -61,7 +61,7 @@ def checkpoint(tmp_path_factory):
     [
         ["inspect", "--backbone", HRNET, "--image-size", 84],
         ["train", "--backbone", HRNET, "--train-sources", "dtd", "--batch-size", 8],
-        ["baseline", "protonet", "--backbone", HRNET, "--train-sources", "dtd"],
+        ["baseline", "protonet", "--backbone", HRNET, "--image-size", 84, "--train-sources", "dtd"],
         ["--backbone", "resnet18", HRNET, "--episodes", 1, "--sources", "dtd"],
         ["--checkpoint", "FILE", "--backbone", HRNET, "--episodes", 1, "--sources", "dtd"],
         ["aliasing", "--checkpoint", "FILE", "--sources", "dtd"],
