@@ -64,7 +64,6 @@ def fill_folder(
 
     `skills` has a probability of being right by (head, source).
     """
-    settings = {"protocol": "md-v1 (aaaa)", "seed": seed, "split": "test"}
     heads = {head: {"name": head, "transductive": False, "settings": {}} for head, _ in skills}
     call = {
         "benchmark": "Meta-Dataset, md-v1",
@@ -81,8 +80,10 @@ def fill_folder(
         "platform": "Linux",
         "time": "2026-01-01T00:00:00+00:00",
     } | changes
+    name, _, digest = call["protocol"].values()
+    settings = {"seed": seed, "split": "test", **changes, "protocol": f"{name} ({digest})"}
     with RowStore(folder / "rows.sqlite") as store:
-        run = store.begin({**settings, **changes}, {}, call).run
+        run = store.begin(settings, {}, call).run
         for (head, source), skill in skills.items():
             store.add(run, draw_rows(head, source, skill, range(episodes), seed, plans))
     return run
