@@ -40,7 +40,7 @@ def test_ls_and_show(folder, call, tmp_path):
     assert status == 0 and "aa_resnet18" in out and "prototypical dtd omniglot" in out
     (run,) = re.findall(r"\b[0-9a-f]{8}\b", out)
     status, out, _ = call("show", run[:6], "--results", folder.parent)
-    assert status == 0 and "We evaluate prototypical on the test classes of dtd and omni" in out
+    assert status == 0 and "We evaluate prototypical on the test classes of omniglot and dtd" in out
     assert "The backbone aa_resnet18" in out and "epochs 1" in out
     (tmp_path / "rows.sqlite").write_text("nothing of ours " * 100)
     status, out, _ = call("ls", "--results", tmp_path)
@@ -107,5 +107,5 @@ def test_a_report_shows_example_episodes(folder, tmp_path):
     pytest.importorskip("matplotlib")
     assert main(["report", str(folder), "--out", str(tmp_path / "r.html")]) == 0
     page = (tmp_path / "r.html").read_text(encoding="utf-8")
-    assert "dtd, episode 0" in page and "omniglot, episode 0" in page
-    assert page.count('<img src="data:image/jpeg;base64,') > 20 and " of 10</td>" in page
+    assert "Textures, episode 0" in page and "Omniglot, episode 0" in page
+    assert page.count('<img src="data:image/jpeg;base64,') > 20 and " of 10</span></td>" in page
