@@ -1,6 +1,6 @@
 """Do the baselines learn? All of them on the miniature's ImageNet-train and on all its sources.
 
-    python benchmarks/reference_methods.py --output DIR [--pieces protonet/imagenet …] [--episodes 20]
+    python benchmarks/reference_methods.py --output DIR [--pieces protonet/imagenet …]
 
 A piece is one method trained on one set of sources and evaluated on the same episodes of all ten
 sources. `baseline` comes first: it trains the classifier from which the others begin, as the
