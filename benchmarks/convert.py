@@ -131,7 +131,7 @@ def make_objects(raw: Path, scale: float) -> list[object]:
     rng = np.random.default_rng(0)
     pool = [photograph(seed, 640, 480, 90) for seed in range(20)]
     annotations, tasks = [], []
-    for image in range(int(1200 * scale)):
+    for image in range(int(4800 * scale)):
         path = raw / "train2017" / f"{image:012d}.jpg"
         path.write_bytes(pool[image % len(pool)])
         corners = rng.uniform(0, 400, (7, 2))

@@ -1,5 +1,6 @@
 """A results folder: every run of every results file in it, found by id or by place."""
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +74,10 @@ def find_run(name: str, place: Path) -> StoredRun:
     folder, _, wanted = name.rpartition("@")
     if not folder and Path(name).exists():
         folder, wanted = name, ""
+    if os.sep in wanted or not (folder or place.is_dir()):
+        ids = "" if place.is_dir() else f", and no folder {place} in which it could be a run's id"
+        what = f"there is no such run, file or folder{ids}."
+        raise InputError(what, name, "Name runs, or set --results to where they are.")
     collection = collect_runs(Path(folder) if folder else place)
     found = [stored for stored in collection.runs if stored.run.id.startswith(wanted)]
     if len(found) == 1:

@@ -81,7 +81,7 @@ def test_export_import_merge(folder, call, tmp_path):
 
 def test_a_run_that_is_not_there(call, tmp_path):
     status, _, err = call("show", "abc", "--results", tmp_path / "none")
-    assert status == 2 and "no such results folder" in err
+    assert status == 2 and "in which it could be a run" in err
 
 
 def test_summary_and_compare(folder, call):

@@ -52,8 +52,10 @@ def test_names_that_mean_nothing_or_too_much(tmp_path: Path, runs: list[str]) ->
         find_run(str(tmp_path / "a"), tmp_path)
     with pytest.raises(InputError, match="unknown run 'zzzz'"):
         find_run("zzzz", tmp_path)
-    with pytest.raises(InputError, match="there is no such results folder"):
+    with pytest.raises(InputError, match=r"no folder .*none in which it could be a run's id"):
         find_run("zzzz", tmp_path / "none")
+    with pytest.raises(InputError, match="no/such: there is no such run, file or folder"):
+        find_run("no/such", tmp_path)
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="no runs here"):
         find_runs([str(tmp_path / "empty")], tmp_path)
