@@ -16,7 +16,7 @@ otherwise, and no operation mixes episodes: predictions do not depend on which s
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 import torch
 from torch import Tensor
@@ -37,14 +37,15 @@ class Support:
     """The labelled features of E episodes.
 
     Attributes:
-        features: K tensors `[E, N, D_k]` in the head's precision; padded items are zero.
+        features: K tensors `[E, N, D_k]` in the head's precision; padded items are zero. Those of
+            several extractors are made when asked for, see `InTurn`.
         members: `[E, N, W]` in the same, one-hot; a padded item is a row of zeros.
         generators: one per episode, on the CPU; the only source of randomness.
         told: what the head tells of itself beside the scores, by name, a row `[E, …]` per
             episode: a head fills it while it learns, and results keep it (`SELECTION` is drawn).
     """
 
-    features: tuple[Tensor, ...]
+    features: Sequence[Tensor]
     members: Tensor
     generators: Sequence[torch.Generator]
     told: dict[str, Tensor] = field(default_factory=dict)
@@ -83,8 +84,9 @@ class Support:
 
     def unpadded(self) -> Iterator[tuple[tuple[Tensor, ...], Tensor]]:
         """Each episode by itself: its K features `[n, D_k]`, and its members `[n, way]`."""
+        features = tuple(self.features)
         for e, (count, way) in enumerate(zip(self.items.sum(1).tolist(), self.ways, strict=True)):
-            yield tuple(part[e, :count] for part in self.features), self.members[e, :count, :way]
+            yield tuple(part[e, :count] for part in features), self.members[e, :count, :way]
 
     def only_real(self, scores: Tensor) -> Tensor:
         """Scores `[E, ?, W]` with −∞ for padded classes, so that a softmax gives them nothing."""
@@ -103,13 +105,14 @@ class Support:
 class Queries(NamedTuple):
     """The query features of E episodes."""
 
-    features: tuple[Tensor, ...]  # K tensors float64 [E, Q, D_k]; padded items are zero
+    features: Sequence[Tensor]  # K tensors float64 [E, Q, D_k]; padded items are zero
     items: Tensor  # bool [E, Q]: which items are real
 
     def unpadded(self) -> Iterator[tuple[Tensor, ...]]:
         """Each episode by itself: its K features `[q, D_k]`."""
+        features = tuple(self.features)
         for e, count in enumerate(self.items.sum(dim=1).tolist()):
-            yield tuple(part[e, :count] for part in self.features)
+            yield tuple(part[e, :count] for part in features)
 
 
 EpisodePredictor = Callable[[Queries], Tensor]
@@ -261,13 +264,47 @@ def padded(parts: Sequence[Tensor], dims: int = 1, dtype: torch.dtype = torch.fl
     return whole
 
 
+class InTurn(Sequence[Tensor]):
+    """The features of several extractors, one extractor in memory at a time.
+
+    Each is padded and converted whenever it is asked for: a head that goes through the extractors
+    once works in the processor's cache, and needs the memory of one.
+
+    Args:
+        extractors: per extractor, the features `[n, D_k]` of each episode.
+        dtype: to convert to.
+    """
+
+    def __init__(self, extractors: Sequence[Sequence[Tensor]], dtype: torch.dtype) -> None:
+        self.extractors, self.dtype = extractors, dtype
+
+    def __len__(self) -> int:
+        return len(self.extractors)
+
+    @overload
+    def __getitem__(self, k: int) -> Tensor: ...
+
+    @overload
+    def __getitem__(self, k: slice) -> "InTurn": ...
+
+    def __getitem__(self, k: int | slice) -> "Tensor | InTurn":
+        if isinstance(k, slice):
+            return InTurn(self.extractors[k], self.dtype)
+        return padded(self.extractors[k], dtype=self.dtype)
+
+
+def gather_features(episodes: Sequence[Features], dtype: torch.dtype) -> Sequence[Tensor]:
+    """The features of episodes as K tensors `[E, n, D_k]`, padded."""
+    extractors = InTurn(list(zip(*episodes, strict=True)), dtype)
+    return extractors if len(extractors) > 1 else tuple(extractors)
+
+
 def gather_support(episodes: Sequence[Episode], dtype: torch.dtype = torch.float64) -> Support:
     """The support sets of episodes as one, padded."""
     widest = max(episode.way for episode in episodes)
     members = [functional.one_hot(episode.labels.long(), widest) for episode in episodes]
-    extractors = zip(*(episode.support for episode in episodes), strict=True)
     return Support(
-        tuple(padded(parts, dtype=dtype) for parts in extractors),
+        gather_features([episode.support for episode in episodes], dtype),
         padded(members, dtype=dtype),
         [episode.generator for episode in episodes],
     )
@@ -276,5 +313,4 @@ def gather_support(episodes: Sequence[Episode], dtype: torch.dtype = torch.float
 def gather_queries(queries: Sequence[Features], dtype: torch.dtype = torch.float64) -> Queries:
     """The queries of episodes as one, padded."""
     counts = [torch.ones(len(query[0]), device=query[0].device) for query in queries]
-    extractors = zip(*queries, strict=True)
-    return Queries(tuple(padded(parts, dtype=dtype) for parts in extractors), padded(counts).bool())
+    return Queries(gather_features(queries, dtype), padded(counts).bool())

@@ -63,8 +63,12 @@ class Adam:
         return -self.lr / (1 - self.MEAN**self.step) * self.mean / spread
 
 
+ADADELTA = 0.9, 1 - 0.9, 1e-6
+"""Decay, what it leaves of 1, and epsilon, as SUR, URL and TSA use them."""
+
+
 class Adadelta:
-    """Adadelta (Zeiler 2012), as SUR, URL and TSA use it: decay 0.9, epsilon 1e-6.
+    """Adadelta (Zeiler 2012), with the constants `ADADELTA`.
 
     On a CPU compiled to one pass over memory, where PyTorch's operations are ten: URL's matrices
     are large.
@@ -72,8 +76,6 @@ class Adadelta:
     Args:
         lr: learning rate, a number or a tensor that broadcasts to the parameter.
     """
-
-    DECAY, EPSILON = 0.9, 1e-6
 
     def __init__(self, lr: float | Tensor) -> None:
         self.lr = lr
@@ -84,14 +86,14 @@ class Adadelta:
         if self.steps.ndim == 0:
             self.gradients, self.steps = torch.zeros_like(step), torch.zeros_like(step)
         if step.device.type == "cpu":
-            constants = torch.tensor([self.DECAY, 1 - self.DECAY, self.EPSILON], dtype=step.dtype)
+            constants = torch.tensor(ADADELTA, dtype=step.dtype)
             arrays = (step, self.gradients, self.steps, constants)
             adadelta_step(*(array.view(-1).numpy() for array in arrays))
         else:
-            self.gradients.mul_(self.DECAY).addcmul_(step, step, value=1 - self.DECAY)
-            ratio = (self.steps + self.EPSILON).div_(self.gradients + self.EPSILON)
-            step = ratio.sqrt_().mul_(step)
-            self.steps.mul_(self.DECAY).addcmul_(step, step, value=1 - self.DECAY)
+            decay, rest, epsilon = ADADELTA
+            self.gradients.mul_(decay).addcmul_(step, step, value=rest)
+            step = (self.steps + epsilon).div_(self.gradients + epsilon).sqrt_().mul_(step)
+            self.steps.mul_(decay).addcmul_(step, step, value=rest)
         return step.mul_(-self.lr)
 
 

@@ -12,21 +12,28 @@ The code never concatenates. With w_k = s_k^2, the cosine of the concatenations 
     cos = sum_k w_k <f_k, c_k> / sqrt(sum_k w_k |f_k|^2) / sqrt(sum_k w_k |c_k|^2)
 
 whose inner products do not depend on lambda: they are computed once, and an iteration then
-touches K x N x W numbers and no feature.
+touches K x W x N numbers and no feature. On a CPU an iteration is compiled: of PyTorch's operations
+on arrays this small, most of the time is spent on starting them.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple, Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from episodes.images import compiled
 from fewshot.heads.base import check_setting
 from fewshot.heads.batch import SELECTION, EpisodeHead, EpisodePredictor, Queries, Size, Support
-from fewshot.heads.descent import Adadelta
+from fewshot.heads.descent import ADADELTA, Adadelta, adadelta_step
 from fewshot.heads.geometry import COSINE_SCALE, inverse_length
+
+Array = NDArray[np.float64]
+Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -53,22 +60,26 @@ class Sur(EpisodeHead):
 
     def fit_episodes(self, support: Support) -> EpisodePredictor:
         shares = support.members / support.shots.clamp(min=1)[:, None]
-        scales = [inverse_length(items) for items in support.features]
-        pairs = list(zip(support.features, scales, strict=True))
-        prototypes = [(shares * scale).mT @ items for items, scale in pairs]
-        weights = self.select(inner_products(support.features, prototypes, scales), support)
+        prototypes, parts = [], []
+        for items in support.features:
+            scale = inverse_length(items)
+            prototypes.append((shares * scale).mT @ items)
+            parts.append(inner_products(items, scale, prototypes[-1]))
+        weights = self.select(InnerProducts.stack(parts), support)
         support.told[SELECTION] = weights / weights.sum(dim=1, keepdim=True)
 
         def predict(queries: Queries) -> Tensor:
-            scales = [inverse_length(items) for items in queries.features]
-            products = inner_products(queries.features, prototypes, scales)
-            return cosine_scores(weights, products, inverse_lengths(weights, products))
+            pairs = zip(queries.features, prototypes, strict=True)
+            parts = [inner_products(x, inverse_length(x), means) for x, means in pairs]
+            products = InnerProducts.stack(parts)
+            return cosine_scores(weights, products, inverse_lengths(weights, products)).mT
 
         return predict
 
     def numbers(self, size: Size) -> int:
-        scores = len(size.dims) + 8  # per item and class: inner products, and what a step makes
-        return size.items * (2 * sum(size.dims) + scores * size.way)
+        features = sum(size.dims) / 2 + 2 * max(size.dims)  # stored ones; of one extractor
+        products = (len(size.dims) + 4) * size.way
+        return int(size.items * (features + products))
 
     def select(self, products: "InnerProducts", support: Support) -> Tensor:
         """The selection: how much each extractor counts in the cosine.
@@ -76,13 +87,9 @@ class Sur(EpisodeHead):
         Returns:
             `[E, K]` relative weights w_k = s_k^2, the largest being 1.
         """
-        logit = products.dots.new_zeros(products.dots.shape[:2])
-        rule = Adadelta(self.lr / support.ways[:, None])
-        for _ in range(self.steps):
-            weights = relative_weights(logit)
-            gradient = weight_gradient(weights, products, support)
-            logit += rule.change(gradient * 2 * weights * (-logit).sigmoid())
-        return relative_weights(logit)
+        on_cpu = products.dots.device.type == "cpu"
+        descend = descend_compiled if on_cpu else descend_in_tensors
+        return relative_weights(descend(products, support, self.lr / support.ways, self.steps))
 
 
 @dataclass(frozen=True)
@@ -101,26 +108,26 @@ class SurPnf(Sur):
 class InnerProducts(NamedTuple):
     """What the weighted cosine needs of K extractors, N items and W prototypes."""
 
-    dots: Tensor  # [E, K, N * W]: <unit item, prototype>
+    dots: Tensor  # [E, K, W, N]: <prototype, unit item>
     items: Tensor  # [E, K, N]: squared length of the unit items (1, or 0 for a zero vector)
     prototypes: Tensor  # [E, K, W]: squared length of the prototypes
 
+    @classmethod
+    def stack(cls, extractors: Sequence[tuple[Tensor, Tensor, Tensor]]) -> Self:
+        """From those of each extractor."""
+        return cls(*(torch.stack(parts, dim=1) for parts in zip(*extractors, strict=True)))
+
 
 def inner_products(
-    features: Sequence[Tensor], prototypes: Sequence[Tensor], scales: Sequence[Tensor]
-) -> InnerProducts:
-    """The inner products of K pairs of items `[E, N, D_k]` and prototypes `[E, W, D_k]`.
+    items: Tensor, scale: Tensor, prototypes: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The inner products of items `[E, N, D]` and prototypes `[E, W, D]` of one extractor.
 
     Items are scaled to length 1 on the way, by 1 / their lengths `[E, N, 1]`: a product is
     divided, not the item.
     """
-    triples = zip(features, prototypes, scales, strict=True)
-    dots = [items @ means.mT * scale for items, means, scale in triples]
-    return InnerProducts(
-        torch.stack([one.flatten(1) for one in dots], dim=1),
-        torch.cat(list(scales), dim=2).mT.sign(),
-        torch.stack([means.square().sum(dim=2) for means in prototypes], dim=1),
-    )
+    dots = (items @ prototypes.mT).mul_(scale)
+    return dots.mT, scale[..., 0].sign(), prototypes.square().sum(dim=2)
 
 
 def relative_weights(logit: Tensor) -> Tensor:
@@ -134,9 +141,9 @@ def relative_weights(logit: Tensor) -> Tensor:
 
 
 def inverse_lengths(weights: Tensor, products: InnerProducts) -> tuple[Tensor, Tensor]:
-    """`1 / |x|` of weighted items `[E, N, 1]` and prototypes `[E, 1, W]`; 0 for a zero vector."""
-    items = (weights[:, None] @ products.items).mT
-    prototypes = weights[:, None] @ products.prototypes
+    """`1 / |x|` of weighted items `[E, 1, N]` and prototypes `[E, W, 1]`; 0 for a zero vector."""
+    items = weights[:, None] @ products.items
+    prototypes = (weights[:, None] @ products.prototypes).mT
     return reciprocal_root(items), reciprocal_root(prototypes)
 
 
@@ -148,10 +155,23 @@ def reciprocal_root(squares: Tensor) -> Tensor:
 def cosine_scores(
     weights: Tensor, products: InnerProducts, lengths: tuple[Tensor, Tensor]
 ) -> Tensor:
-    """10 x the cosine of weighted concatenations, `[E, N, W]`; 0 where a vector is zero."""
+    """10 x the cosine of weighted concatenations, `[E, W, N]`; 0 where a vector is zero."""
     items, prototypes = lengths
-    shape = len(weights), items.shape[1], prototypes.shape[2]
-    return (COSINE_SCALE * weights[:, None] @ products.dots).view(shape) * (items * prototypes)
+    dots = COSINE_SCALE * weights[:, None] @ products.dots.flatten(2)
+    return dots.view(products.dots[:, 0].shape) * (items * prototypes)
+
+
+def descend_in_tensors(
+    products: InnerProducts, support: Support, rates: Tensor, steps: int
+) -> Tensor:
+    """The logits `[E, K]` after so many steps of Adadelta with learning rates `[E]`."""
+    logit = products.dots.new_zeros(products.dots.shape[:2])
+    rule = Adadelta(rates[:, None])
+    for _ in range(steps):
+        weights = relative_weights(logit)
+        gradient = weight_gradient(weights, products, support)
+        logit += rule.change(gradient * 2 * weights * (-logit).sigmoid())
+    return logit
 
 
 def weight_gradient(weights: Tensor, products: InnerProducts, support: Support) -> Tensor:
@@ -162,9 +182,120 @@ def weight_gradient(weights: Tensor, products: InnerProducts, support: Support) 
     """
     items, prototypes = lengths = inverse_lengths(weights, products)
     scores = cosine_scores(weights, products, lengths)
-    slope = support.score_gradient(scores)
+    slope = support.score_gradient(scores.mT).mT
     pull = slope * scores
-    of_dots = products.dots @ (slope * (items * prototypes)).flatten(1)[..., None]
-    of_items = products.items @ (pull.sum(dim=2, keepdim=True) * items.square())
-    of_prototypes = products.prototypes @ (pull.sum(dim=1)[..., None] * prototypes.mT.square())
+    of_dots = products.dots.flatten(2) @ (slope * (items * prototypes)).flatten(1)[..., None]
+    of_items = products.items @ (pull.sum(dim=1, keepdim=True) * items.square()).mT
+    pull_of_class = pull.sum(dim=2, keepdim=True)
+    of_prototypes = products.prototypes @ (pull_of_class * prototypes.square())
     return (COSINE_SCALE * of_dots - (of_items + of_prototypes) / 2)[..., 0]
+
+
+# ---- the same, compiled ----------------------------------------------------------------------
+
+
+def descend_compiled(
+    products: InnerProducts, support: Support, rates: Tensor, steps: int
+) -> Tensor:
+    """`descend_in_tensors`, episode by episode."""
+    logits = torch.zeros_like(products.items[..., 0])
+    sizes = torch.stack([support.items.sum(dim=1), support.ways], dim=1)
+    tensors = logits, *products, support.labels, sizes, rates
+    descend_episodes(steps, *(part.numpy() for part in tensors))
+    return logits
+
+
+@compiled
+def descend_episodes(
+    steps: int,
+    logits: Array,
+    dots: Array,
+    items: Array,
+    prototypes: Array,
+    labels: Integers,
+    sizes: Integers,
+    rates: Array,
+) -> None:
+    """Move the logits by so many steps.
+
+    Args:
+        labels: `[E, N]`.
+        sizes: `[E, 2]`: how many items and classes are real.
+    """
+    constants = np.array(ADADELTA)
+    for e in range(len(logits)):
+        logit = logits[e]
+        gradients, changes = np.zeros_like(logit), np.zeros_like(logit)
+        for _ in range(steps):
+            logs = np.minimum(logit, 0) - np.log1p(np.exp(-np.abs(logit)))
+            weights = np.exp(2 * (logs - logs.max()))
+            step = episode_gradient(
+                weights, dots[e], items[e], prototypes[e], labels[e], sizes[e, 0], sizes[e, 1]
+            )
+            step *= 2 * weights / (1 + np.exp(logit))
+            adadelta_step(step, gradients, changes, constants)
+            logit[:] -= rates[e] * step
+
+
+@compiled
+def episode_gradient(
+    weights: Array,
+    dots: Array,
+    items: Array,
+    prototypes: Array,
+    labels: Integers,
+    count: int,
+    way: int,
+) -> Array:
+    """`weight_gradient` of one episode: `[K]`.
+
+    Loops over the items are the inner ones, of which the processor does several at a time. No
+    score exceeds 10, so the softmax needs no largest one.
+    """
+    scores, slopes = np.empty((way, count)), np.empty((way, count))
+    lengths, of_class = np.zeros(count), np.empty(way)  # the inverse ones, times 10 of these
+    totals, pulls, dot_pulls = np.zeros(count), np.zeros(count), np.empty(count)
+    gradient = np.zeros_like(weights)
+    for k, weight in enumerate(weights):
+        for n in range(count):
+            lengths[n] += weight * items[k, n]
+    for n in range(count):
+        lengths[n] = 1 / np.sqrt(lengths[n]) if lengths[n] > 0 else 0.0
+    for c in range(way):
+        score, slope = scores[c], slopes[c]
+        square = (weights * prototypes[:, c]).sum()
+        of_class[c] = COSINE_SCALE / np.sqrt(square) if square > 0 else 0.0
+        score[:] = 0
+        for k, weight in enumerate(weights):
+            for n in range(count):
+                score[n] += weight * dots[k, c, n]
+        for n in range(count):
+            score[n] *= of_class[c] * lengths[n]
+        for n in range(count):
+            slope[n] = np.exp(score[n])
+        for n in range(count):
+            totals[n] += slope[n]
+    for n in range(count):
+        totals[n] = 1 / (totals[n] * count)
+    for c in range(way):
+        score, slope, pull = scores[c], slopes[c], 0.0
+        for n in range(count):
+            slope[n] = slope[n] * totals[n] - (1 / count if labels[n] == c else 0.0)
+        for n in range(count):
+            score[n] *= slope[n]
+            pulls[n] += score[n]
+            slope[n] *= of_class[c] * lengths[n]
+        for n in range(count):
+            pull += score[n]
+        gradient -= pull * (of_class[c] / COSINE_SCALE) ** 2 / 2 * prototypes[:, c]
+    for n in range(count):
+        pulls[n] *= lengths[n] ** 2 / 2
+    for k in range(len(weights)):
+        dot_pulls[:], pull = 0, 0.0
+        for c in range(way):
+            for n in range(count):
+                dot_pulls[n] += dots[k, c, n] * slopes[c, n]
+        for n in range(count):
+            pull += dot_pulls[n] - pulls[n] * items[k, n]
+        gradient[k] += pull
+    return gradient

@@ -5,7 +5,7 @@ Classification", and its released code for the constants.
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple
@@ -96,16 +96,22 @@ class Urt(EpisodeHead):
     weights: str = "none"
 
     def fit_episodes(self, support: Support) -> EpisodePredictor:
-        attention = load_attention(self.weights, support.features)
-        weights, prototypes = attend(attention, support)
+        means = unit_means(support)
+        weights, prototypes = attend(load_attention(self.weights, means), means, support)
         support.told[SELECTION] = weights.mean(dim=1)
         return lambda queries: COSINE_SCALE * cosines(mix(weights, queries.features), prototypes)
 
 
-def attend(attention: Attention, support: Support) -> tuple[Tensor, Tensor]:
+def unit_means(support: Support) -> list[Tensor]:
+    """Per extractor, class means `[E, W, D]` of unit features."""
+    return [class_means(unit(part), support.members) for part in support.features]
+
+
+def attend(
+    attention: Attention, means: Sequence[Tensor], support: Support
+) -> tuple[Tensor, Tensor]:
     """Weights of the extractors `[E, heads, K]`, and prototypes `[E, W, heads * D]`."""
-    per_extractor = [class_means(unit(part), support.members) for part in support.features]
-    weights = attention.weigh(torch.stack(per_extractor, dim=2), support.shots > 0)
+    weights = attention.weigh(torch.stack([*means], dim=2), support.shots > 0)
     return weights, class_means(mix(weights, support.features), support.members)
 
 
@@ -167,7 +173,7 @@ def train_attention(
             schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, recipe.episodes)
         support = gather_support([episode], torch.float32)
         queries = gather_queries([episode.query], torch.float32)
-        weights, prototypes = attend(attention, support)
+        weights, prototypes = attend(attention, unit_means(support), support)
         scores = temperature * cosines(mix(weights, queries.features), prototypes)
         overlap = weights[0] @ weights[0].T - torch.eye(recipe.heads, device=weights.device)
         loss = torch.nn.functional.cross_entropy(scores[0], truth.long())
@@ -205,7 +211,7 @@ def save_attention(path: Path, attention: Attention) -> None:
         save_file(tensors, temporary)
 
 
-def load_attention(path: str, features: tuple[Tensor, ...]) -> Attention:
+def load_attention(path: str, features: Sequence[Tensor]) -> Attention:
     """Read attention for these features, in their dtype and on their device.
 
     Raises:

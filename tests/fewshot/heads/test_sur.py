@@ -8,9 +8,15 @@ from torch import Tensor
 
 from fewshot import score
 from fewshot.heads import Head, build_head
-from fewshot.heads.batch import Episode, gather_support, score_and_tell
+from fewshot.heads.batch import Episode, Support, gather_support, score_and_tell
 from fewshot.heads.geometry import class_means, inverse_length, unit
-from fewshot.heads.sur import Sur, inner_products
+from fewshot.heads.sur import (
+    InnerProducts,
+    Sur,
+    descend_compiled,
+    descend_in_tensors,
+    inner_products,
+)
 from tests.fewshot.heads.drawn import draw
 
 
@@ -46,9 +52,17 @@ def selected(features: Sequence[Tensor], labels: Tensor) -> Tensor:
     """The relative weights that the head gives the extractors."""
     episode = Episode(features, labels, int(labels.max()) + 1, (), torch.Generator())
     support = gather_support([episode])
-    means = [class_means(unit(part), support.members) for part in support.features]
-    scales = [inverse_length(part) for part in support.features]
-    return Sur().select(inner_products(support.features, means, scales), support)[0]
+    return Sur().select(products_of(support), support)[0]
+
+
+def products_of(support: Support) -> InnerProducts:
+    """Those of the support items with their prototypes."""
+    return InnerProducts.stack(
+        [
+            inner_products(part, inverse_length(part), class_means(unit(part), support.members))
+            for part in support.features
+        ]
+    )
 
 
 @pytest.mark.parametrize("signed", [True, False])
@@ -72,6 +86,21 @@ def test_against_the_direct_loop(shots: list[int], dims: list[int], signed: bool
     episode = Episode(support, labels, len(shots), query, torch.Generator())
     ((_, told),) = score_and_tell(Sur(), [episode])
     assert told == {"selection": pytest.approx((squares / squares.sum()).tolist(), abs=1e-6)}
+
+
+def test_compiled_descent_is_that_in_tensors() -> None:
+    """With episodes of different sizes in a batch, items that are zero, and large steps."""
+    episodes = []
+    for seed, shots in enumerate([[4, 1, 8], [2, 3, 1, 9, 5], [1, 1]]):
+        support, labels, _ = draw(seed, shots, [16, 32, 8], signed=seed > 0)
+        support[0][0] = support[1][0] = support[2][0] = support[1][-1] = 0
+        episodes.append(Episode(support, labels, len(shots), (), torch.Generator()))
+    batch = gather_support(episodes)
+    products = products_of(batch)
+    for steps, tolerance in ((1, 1e-12), (40, 1e-6)):
+        found = descend_compiled(products, batch, 3000 / batch.ways, steps)
+        expected = descend_in_tensors(products, batch, 3000 / batch.ways, steps)
+        torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance)
 
 
 def test_float32_agrees_with_float64() -> None:
