@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from baselines.inner_loop import InnerLoop, Library, Scorer
+from baselines.inner_loop import InnerLoop, Library, Scorer, import_learn2learn
 from baselines.learner import Learner, check_ways, map_side, one_hot
 from baselines.method import Method
 from episodes.faults import InputError
@@ -133,6 +133,9 @@ class MamlLearner(Learner):
         backbone: as for `Learner`.
         settings: of the method.
         image_size: side of the images, in pixels.
+
+    Raises:
+        InputError: the library that the settings name is not installed.
     """
 
     needs_gradients = True
@@ -140,6 +143,8 @@ class MamlLearner(Learner):
     def __init__(self, backbone: Backbone, settings: Maml, image_size: int) -> None:
         super().__init__(backbone, settings.batch_norm)
         self.settings = settings
+        if settings.library == "learn2learn":
+            import_learn2learn()  # rather now than after the first episode is read
         norms = [] if settings.adapt_batch_norm else _norm_parameters(backbone)
         self.adapted = [
             f"backbone.{name}"

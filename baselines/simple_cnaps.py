@@ -16,6 +16,7 @@ from baselines.batch_norm import Rule
 from baselines.learner import Learner, one_hot
 from baselines.method import Method
 from fewshot.backbones import Backbone
+from fewshot.heads.base import check_setting
 from fewshot.heads.mahalanobis import gaussians, unbiased
 
 WIDTH = 64
@@ -191,6 +192,9 @@ class SimpleCnaps(Method):
     one_shot: Literal["published", "zero"] = "published"
     loss: Literal["sum", "mean"] = "sum"
     penalty: float = 0.001
+
+    def __post_init__(self) -> None:
+        check_setting(self.penalty >= 0, self, "penalty is not negative")
 
     def learner(self, backbone: Backbone, image_size: int) -> Learner:
         return SimpleCnapsLearner(backbone, self)

@@ -145,6 +145,7 @@ def test_a_dry_run_leaves_nothing(baseline, tmp_path):
         (["protonet", "--steps", "0"], "has no passes over images"),
         (["protonet", "--schedule", "staircase", "--period", "0"], "needs a --period"),
         (["simple_cnaps"], "adapts a trained network"),
+        (["simple_cnaps", "--settings", "penalty=-1"], "penalty is not negative"),
         (["baseline", "--settings", "k=2"], "unknown setting"),
         (["protonet", "--config", "none.yaml"], "cannot be read"),
     ],
