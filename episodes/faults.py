@@ -45,6 +45,12 @@ class InputError(Exception):
         return type(self), (self.what, self.where, self.remedy)
 
 
+def changed_meanwhile(where: str | Path) -> InputError:
+    """The error for images that are no longer those that a run says it was made of."""
+    remedy = "Let nobody write there, then start again: changed images make another run."
+    return InputError("has changed since this command began.", where, remedy)
+
+
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name closest to a mistyped one, or None when nothing is close."""
     lowered = {item.lower(): item for item in known}

@@ -28,7 +28,7 @@ from pathlib import Path
 
 import numpy as np
 
-from episodes.faults import InputError
+from episodes.faults import InputError, changed_meanwhile
 from episodes.plan import Integers
 from episodes.protocol import SOURCES, Split
 from episodes.spec import SourceSpec
@@ -303,6 +303,7 @@ class FolderImages:
             remedies = dict.fromkeys(fault.remedy for fault in faults)
             raise InputError(what, folder, " ".join(remedies))
         self.spec, self._classes = arrange(name, folder, listed)
+        self._stamps: dict[int, Integers] = {}
 
     def expect(self, class_ids: Integers, images: Integers) -> None:
         """Nothing is done ahead."""
@@ -311,10 +312,13 @@ class FolderImages:
         """The bytes of some images of one class; files store no label.
 
         Raises:
-            InputError: a file cannot be read.
+            InputError: a file cannot be read, or has changed since `fingerprint`.
         """
-        one = self._classes[class_id]
-        return [(_read_file(one.image_file(image)), None) for image in images]
+        one, stamps = self._classes[class_id], self._stamps.get(class_id)
+        return [
+            (_read_file(one.image_file(image), None if stamps is None else stamps[image]), None)
+            for image in images
+        ]
 
     def locate(self, class_id: int, image: int) -> str:
         """The file of an image, for messages."""
@@ -328,25 +332,35 @@ class FolderImages:
     def fingerprint(self) -> str:
         """Sixteen hexadecimal digits that change when a class or an image file does.
 
-        Files are told apart by name, size and time of modification.
+        Files are told apart by name, size and time of modification. From now on this object
+        reads no file that has changed: what is made of it is of these files.
 
         Raises:
             InputError: a file is missing.
         """
         digest = hashlib.sha256()
         try:
-            for one in self._classes:
+            for class_id, one in enumerate(self._classes):
                 digest.update(f"{one.path.name}/{one.images}/".encode() + one.packed)
+                stamps = np.empty((one.images, 2), np.int64)
                 for image in range(one.images):
-                    stamp = one.image_file(image).stat()
-                    digest.update(f"{stamp.st_size} {stamp.st_mtime_ns}\n".encode())
+                    stamps[image] = _stamp(one.image_file(image).stat())
+                    digest.update("{} {}\n".format(*stamps[image]).encode())
+                self._stamps.setdefault(class_id, stamps)
         except OSError as error:
             raise InputError(f"cannot be read: {error.strerror}.", error.filename) from error
         return digest.hexdigest()[:16]
 
 
-def _read_file(path: Path) -> bytes:
+def _stamp(status: os.stat_result) -> tuple[int, int]:
+    return status.st_size, status.st_mtime_ns
+
+
+def _read_file(path: Path, stamp: Integers | None) -> bytes:
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            if stamp is not None and _stamp(os.fstat(file.fileno())) != tuple(stamp):
+                raise changed_meanwhile(path)
+            return file.read()
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}.", path) from error

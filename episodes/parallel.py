@@ -1,4 +1,4 @@
-"""The same work on many things, in several processes that leave with the caller."""
+"""Work in other processes, which leave with the caller."""
 
 import os
 import signal
@@ -6,14 +6,16 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context, parent_process
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
 from threading import Thread
-from typing import TypeVar
+from typing import TypeVar, TypeVarTuple
 
 from episodes.faults import InputError
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
-
+Arguments = TypeVarTuple("Arguments")
 
 INTERRUPTION = {signal.SIGINT}
 """What processes that are being started must not be woken by."""
@@ -65,6 +67,46 @@ def spread(
             raise InputError(what, remedy="Free memory, or use fewer --jobs.") from error
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def start_connected(
+    serve: Callable[[Connection, *Arguments], None], *arguments: *Arguments
+) -> tuple[SpawnProcess, Connection]:
+    """Start a process that serves this one; it hears of no interruption, which this one tells.
+
+    Args:
+        serve: a function of a module; given its end of the connection and the arguments.
+
+    Returns:
+        The process, and this end. It raises EOFError or OSError when the process has ended.
+    """
+    context = get_context("spawn")  # not forked: this process may hold threads
+    own, its = context.Pipe()
+    process = context.Process(target=_serve, args=(serve, its, *arguments))
+    # A process inherits the mask: an interruption while it starts is this one's to tell.
+    signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTION)
+    try:
+        process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPTION)
+    its.close()
+    return process, own
+
+
+def cause_of_death(process: SpawnProcess) -> str:
+    """How a process ended, in words; waits for its end."""
+    process.join()
+    code = process.exitcode or 0
+    return f"signal {-code}" if code < 0 else f"exit status {code}"
+
+
+def _serve(
+    serve: Callable[[Connection, *Arguments], None], connection: Connection, *arguments: *Arguments
+) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPTION)
+    leave_with_the_caller()
+    serve(connection, *arguments)
 
 
 def _wait_for_the_caller() -> None:

@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from episodes.faults import InputError, is_disk_full, writing
+from episodes.faults import InputError, changed_meanwhile, is_disk_full, writing
 from episodes.protocol import Split
 from episodes.spec import SPEC_FILE, SourceSpec
 from episodes.tfrecord import OpenFile, opening, read_file, replacing, scan_file
@@ -72,6 +72,7 @@ class Records:
         self.spec, self.split = spec, split
         self._folder = spec.folder.resolve()
         self._key = hashlib.sha256(str(self._folder).encode()).hexdigest()[:16]
+        self._stamps: dict[int, tuple[int, int]] = {}
         present = self._present()
         wanted = [spec.class_file(class_id).name for class_id in spec.split_classes[split]]
         missing = [] if present is None else [name for name in wanted if name not in present]
@@ -95,13 +96,15 @@ class Records:
             images: numbers of the images in the class's file.
 
         Raises:
-            InputError: the file is missing, truncated or damaged, or does not hold as many
-                records as the specification says.
+            InputError: the file is missing, truncated or damaged, does not hold as many records
+                as the specification says, or has changed since `fingerprint`.
         """
         numbers, path = images.tolist(), self.place(class_id)
         # One open file for everything, so that its index cannot be that of a file which
         # replaced it meanwhile.
         with self._open(class_id) as file:
+            if self._stamps.get(class_id) not in (None, (file.size, file.changed)):
+                raise changed_meanwhile(path)
             indexed = self._look_up(class_id, file, images)
             if indexed is not None:
                 try:
@@ -128,7 +131,8 @@ class Records:
     def fingerprint(self) -> str:
         """Sixteen hexadecimal digits that change when the specification or a class file does.
 
-        Files are told apart by size and time of modification, as everywhere here.
+        Files are told apart by size and time of modification, as everywhere here. From now on
+        this object reads no file that has changed: what is made of it is of these files.
 
         Raises:
             InputError: a file is missing.
@@ -137,11 +141,21 @@ class Records:
         try:
             digest.update((self.spec.folder / SPEC_FILE).read_bytes())
             for class_id in self.spec.split_classes[self.split]:
-                stamp = self.spec.class_file(class_id).stat()
-                digest.update(struct.pack("<QQ", stamp.st_size, stamp.st_mtime_ns))
+                digest.update(struct.pack("<QQ", *self.stamp(class_id)))
         except OSError as error:
             raise InputError(f"cannot be read: {error.strerror}.", error.filename) from error
         return digest.hexdigest()[:16]
+
+    def stamp(self, class_id: int) -> tuple[int, int]:
+        """Size of a class file and its time of modification, to which reading is held from now on.
+
+        Raises:
+            OSError: the file is missing.
+        """
+        status = self.spec.class_file(class_id).stat()
+        found = status.st_size, status.st_mtime_ns
+        self._stamps.setdefault(class_id, found)
+        return found
 
     def index(self, progress: Callable[[int, int], None] | None = None, jobs: int = 8) -> None:
         """Index every class file of the split that has no valid index.

@@ -168,9 +168,14 @@ class RemoteRecords(Records):
             return self._sizes[self.spec.class_file(class_id).name]
         return self._file(class_id).size
 
+    def stamp(self, class_id: int) -> tuple[int, int]:
+        """As of records of this machine."""
+        file = self._file(class_id)
+        return self._stamps.setdefault(class_id, (file.size, file.changed))
+
     def fingerprint(self) -> str:
         """As of records of this machine; files are told apart by size and tag."""
         digest = hashlib.sha256((self.spec.folder / SPEC_FILE).read_bytes())
         for class_id in self.spec.split_classes[self.split]:
-            digest.update(self._file(class_id).changed.to_bytes(8, "little"))
+            digest.update(self.stamp(class_id)[1].to_bytes(8, "little"))
         return digest.hexdigest()[:16]

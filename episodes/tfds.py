@@ -248,8 +248,8 @@ class TfdsRecords:
             for name in (INFO_FILE, METADATA_FILE):
                 digest.update((self._layout.folder / name).read_bytes())
             for shard in self._layout.shards_of(self.split):
-                stamp = self._layout.shard_file(shard).stat()
-                digest.update(f"{stamp.st_size} {stamp.st_mtime_ns}\n".encode())
+                size, time = self._shards.stamp(shard)
+                digest.update(f"{size} {time}\n".encode())
         except OSError as error:
             raise InputError(f"cannot be read: {error.strerror}.", error.filename) from error
         return digest.hexdigest()[:16]

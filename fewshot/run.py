@@ -144,6 +144,7 @@ def carry_out(
                 device.type,
                 torch.get_num_threads(),
                 Path.cwd(),
+                bench.shelf.images,
             )
             crew = muster(bench, order, listener)
             evaluate(bench, crew, experiment.indices(), store, beginning.run, listener)

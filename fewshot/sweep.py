@@ -4,17 +4,15 @@ Every experiment has a process of its own, so that whatever happens to it (no me
 that ends its process) happens to it alone, and nothing of it is left for the next.
 """
 
-import signal
 import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
-from multiprocessing import get_context
 from multiprocessing.connection import Connection
 
 from episodes import InputError
-from episodes.parallel import INTERRUPTION, leave_with_the_caller
+from episodes.parallel import cause_of_death, start_connected
 from fewshot.checkpoint import load_card
 from fewshot.evaluation import line_up
 from fewshot.experiment import Experiment
@@ -142,16 +140,7 @@ def carry_out_alone(
     Returns:
         Why it failed; or by head, on how many episodes the head failed.
     """
-    context = get_context("spawn")  # not forked: this process may hold threads
-    own, its = context.Pipe()
-    process = context.Process(target=serve, args=(its, experiment, build_head))
-    # A process inherits the mask: an interruption while it starts is this one's to tell.
-    signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTION)
-    try:
-        process.start()
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPTION)
-    its.close()
+    process, own = start_connected(serve, experiment, build_head)
     try:
         while True:
             match own.recv():
@@ -162,9 +151,7 @@ def carry_out_alone(
                 case str(result) | dict(result):
                     return result
     except (EOFError, OSError):
-        process.join()
-        code = process.exitcode or 0
-        return "its process died: " + (f"signal {-code}." if code < 0 else f"exit status {code}.")
+        return f"its process died: {cause_of_death(process)}."
     finally:
         process.kill()  # it has nothing left to do
         process.join()
@@ -173,9 +160,6 @@ def carry_out_alone(
 
 def serve(connection: Connection, experiment: Experiment, build_head: BuildHead) -> None:
     """What the process of an experiment does; the last that it sends is the result."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the sweep tells of an interruption
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPTION)
-    leave_with_the_caller()
     listener = Listener(
         lambda sentence: connection.send(("say", sentence)),
         lambda *arguments: connection.send(("progress", *arguments)),

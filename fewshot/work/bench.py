@@ -38,6 +38,7 @@ class Order:
         device: where to compute, "cpu" or "cuda".
         threads: of the CPU; another number may move the last digits.
         folder: what relative paths start from.
+        images: fingerprints of the images of each source, as files of this machine.
     """
 
     experiment: Experiment
@@ -49,6 +50,7 @@ class Order:
     device: str
     threads: int
     folder: Path
+    images: Mapping[str, str]
 
 
 class Bench:

@@ -1,16 +1,15 @@
 """A crew of processes on this machine."""
 
 import contextlib
-import signal
 import traceback
 from collections import deque
-from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any, Self
 
 from episodes import InputError
-from episodes.parallel import INTERRUPTION, leave_with_the_caller
+from episodes.faults import changed_meanwhile
+from episodes.parallel import cause_of_death, start_connected
 from fewshot.work.bench import Bench, Order
 from fewshot.work.crew import Died, Follow, Joined, Report, reports
 from fewshot.work.piece import Piece
@@ -29,7 +28,6 @@ class Processes:
 
     def __init__(self, order: Order, size: int) -> None:
         self.order, self.size = order, size
-        self._context = get_context("spawn")  # not forked: this process may hold threads
         self._processes: dict[int, SpawnProcess] = {}
         self._connections: dict[int, Connection] = {}
         self._started, self._bad_starts = 0, 0
@@ -73,16 +71,8 @@ class Processes:
 
     def _start(self) -> None:
         worker, self._started = self._started, self._started + 1
-        own, its = self._context.Pipe()
-        process = self._context.Process(target=serve, args=(its, self.order, worker))
-        # A process inherits the mask: an interruption while it starts is the driver's to tell.
-        signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTION)
-        try:
-            process.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPTION)
-        its.close()
-        self._processes[worker], self._connections[worker] = process, own
+        process, connection = start_connected(serve, self.order, worker)
+        self._processes[worker], self._connections[worker] = process, connection
 
     def _replace(self, worker: int) -> Died:
         died = Died(worker, self._bury(worker))
@@ -95,18 +85,12 @@ class Processes:
 
     def _bury(self, worker: int) -> str:
         """Forget a worker that is dead; how it died."""
-        process = self._processes.pop(worker)
         self._connections.pop(worker).close()
-        process.join()
-        code = process.exitcode or 0
-        return f"signal {-code}" if code < 0 else f"exit status {code}"
+        return cause_of_death(self._processes.pop(worker))
 
 
 def serve(connection: Connection, order: Order, worker: int) -> None:
     """What a worker does: open the bench, then one piece after another, until it is ended."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver tells of an interruption
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPTION)
-    leave_with_the_caller()
 
     def tell(what: str, done: int, total: int) -> None:
         if what == "images":
@@ -114,6 +98,9 @@ def serve(connection: Connection, order: Order, worker: int) -> None:
 
     try:
         bench = Bench.open(order, worker)
+        for source, images in bench.shelf.images.items():
+            if images != order.images[source]:  # told apart by dates, so on one machine only
+                raise changed_meanwhile(source)
         connection.send(Joined(worker))
         while True:
             for report in reports(connection.recv(), bench, worker, tell):

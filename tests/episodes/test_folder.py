@@ -335,6 +335,13 @@ def test_a_fingerprint_follows_the_files(tmp_path):
     )
     seen.append(fingerprint())
     assert len(set(seen)) == 4
+    source = open_source("", source_of(folder), Split.TEST)
+    source.fingerprint()
+    class_id = source.spec.class_names.index("class 01")
+    source.read(class_id, np.arange(2))
+    os.utime(folder / "class 01" / "a.jpg", ns=(2, 2))
+    with pytest.raises(InputError, match=r"a\.jpg: has changed since this command began"):
+        source.read(class_id, np.arange(2))
 
 
 # ---- size ------------------------------------------------------------------------------------

@@ -242,3 +242,16 @@ def test_a_fingerprint_follows_files_and_specification(source, first):
     with (source.folder / "dataset_spec.json").open("a") as file:
         file.write("\n")
     assert Records(source, Split.TEST).fingerprint() not in (before, touched)
+
+
+def test_a_file_that_changes_after_its_fingerprint_is_not_read(source, first):
+    class_id, path, _ = first
+    opened = Records(source, Split.TEST)
+    free = opened.read(class_id, np.arange(2))
+    opened.fingerprint()
+    assert opened.read(class_id, np.arange(2)) == free
+    os.utime(path, (1, 1))
+    opened.fingerprint()  # what was begun stays what it is
+    with pytest.raises(InputError, match="has changed since this command began"):
+        opened.read(class_id, np.arange(2))
+    assert Records(source, Split.TEST).read(class_id, np.arange(2)) == free

@@ -134,9 +134,13 @@ def test_a_fingerprint_follows_the_shards_of_its_split(copied):
 
     before = fingerprints()
     assert fingerprints() == before
-    os.utime(next(folder.glob("*-00002-of-00003")), ns=(1, 1))
-    train, _, test = fingerprints()
-    assert train == before[0] and test != before[2]
+    opened = open_source(records, "dtd", Split.TEST)
+    assert opened.fingerprint() == before[2]
+    for shard in folder.glob("*-of-00003"):
+        os.utime(shard, ns=(1, 1))
+    assert fingerprints()[2] != before[2]
+    with pytest.raises(InputError, match="has changed since this command began"):
+        opened.read(opened.spec.split_classes[Split.TEST].start, np.arange(2))
 
 
 # ---- faults ----------------------------------------------------------------------------------
