@@ -5,6 +5,7 @@ run_meta_dataset.py --backbone aa_resnet18        evaluate heads, the main job
 run_meta_dataset.py COMMAND --help                everything else
 """
 
+import atexit
 import os
 import signal
 import sys
@@ -18,8 +19,10 @@ def leave(*_: object) -> None:
     os._exit(130)
 
 
-if __name__ == "__main__":  # the imports below take a moment, too
-    signal.signal(signal.SIGINT, leave)
+if __name__ == "__main__" or sys.argv[0].endswith("run-meta-dataset"):
+    signal.signal(signal.SIGINT, leave)  # the imports below take a moment, too
+    # Python puts the system's own handler back while it ends, which would end it without a word.
+    atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
 
 from importlib import import_module
 from types import ModuleType
@@ -131,8 +134,13 @@ def parse_command(arguments: list[str]) -> tuple[ModuleType, Any]:
     return module, tyro.cli(module.Command, prog=prog, args=flags)
 
 
-if __name__ == "__main__":
+def run() -> int:
+    """The program: as `main`, and an interruption at any moment is told in one line."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     status = main()
     signal.signal(signal.SIGINT, leave)
-    sys.exit(status)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(run())
