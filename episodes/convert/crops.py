@@ -72,7 +72,7 @@ class Boxes:
 
 
 @dataclass(frozen=True, eq=False)
-class Shard:
+class CropShard:
     """The crops of some images, and the file that they are kept in meanwhile.
 
     Attributes:

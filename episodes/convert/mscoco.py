@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from episodes.convert.class_images import ClassImages
-from episodes.convert.crops import Boxes, Crops, Shard
+from episodes.convert.crops import Boxes, Crops, CropShard
 from episodes.convert.json_stream import stream_lists
 from episodes.convert.origin import Download, Origin
 from episodes.convert.raw import RawFile, read_text
@@ -113,7 +113,7 @@ class Objects(RawSource):
         counts = np.bincount(boxes.classes, minlength=len(in_order(splits))).tolist()
         return [Crops(k, count, digest, SHARDS, self.output) for k, count in enumerate(counts)]
 
-    def parts(self, splits: ClassNames) -> list[Shard]:
+    def parts(self, splits: ClassNames) -> list[CropShard]:
         """Images in the order in which they lie, about as many in each shard."""
         boxes, images = self._boxes(splits)
         order = np.argsort(images, kind="stable")
@@ -126,7 +126,7 @@ class Objects(RawSource):
         pairs.sort(key=lambda pair: (pair[0].container, pair[0].offset))
         bounds = np.linspace(0, len(pairs), SHARDS + 1).astype(int).tolist()
         return [
-            Shard(k, len(in_order(splits)), tuple(pairs[bounds[k] : bounds[k + 1]]))
+            CropShard(k, len(in_order(splits)), tuple(pairs[bounds[k] : bounds[k + 1]]))
             for k in range(SHARDS)
         ]
 
@@ -144,6 +144,6 @@ class Objects(RawSource):
         return flat_spec(self.name, splits, {class_id: counts[class_id] for class_id in seen})
 
 
-def _some(shard: Shard) -> list[bytes]:
-    first = Shard(shard.number, shard.class_count, shard.images[:1])
+def _some(shard: CropShard) -> list[bytes]:
+    first = CropShard(shard.number, shard.class_count, shard.images[:1])
     return [image for _, (_, image) in first.crops(lambda _: None)]
