@@ -2,15 +2,17 @@
 
 import contextlib
 import hashlib
+import json
 import os
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -21,7 +23,9 @@ from fewshot.results import RowStore
 PROGRAM = Path(__file__).resolve().parents[1] / "run_meta_dataset.py"
 KEPT = ("*.safetensors", "table.*", "*.pack", "*.tfrecords", "dataset_spec.json", "*.features")
 BACKBONE = ("--backbone", "four_layer_convnet", "--image-size", 32, "--device", "cpu")
-PATIENCE = 300
+PATIENCE = 600
+MOST_VICTIMS = 2
+"""Of one run: an episode that ends three workers is given up, and rightly so."""
 MESSAGE_LINES = 3
 """A traceback has more."""
 
@@ -76,6 +80,14 @@ def training(place: Place, output: Path) -> list[str]:
     return command("train", *flags, "--output", output)
 
 
+def storing_features(place: Place, output: Path) -> list[str]:
+    """Store the features after every stage of a network for the images of four sources."""
+    flags = ["--records", place.records, *BACKBONE, "--checkpoint", place.checkpoint]
+    flags += ["--sources", "dtd", "vgg_flower", "cu_birds", "quickdraw", "--episodes", 12]
+    flags += ["--heads", "sur:steps=1", "--threads", 1, "--features", output / "features"]
+    return command(*flags, "--output", output)
+
+
 def packing(place: Place, output: Path) -> list[str]:
     """Decode the images of two sources."""
     flags = ["--records", place.records, "--sources", "dtd", "quickdraw", "--size", 126]
@@ -83,8 +95,8 @@ def packing(place: Place, output: Path) -> list[str]:
 
 
 def converting(place: Place, output: Path) -> list[str]:
-    """Make records of a folder of images."""
-    return command("convert", f"mine={place.images}", "--records", output, "--jobs", 1)
+    """Make records of a folder of images, in two processes."""
+    return command("convert", f"mine={place.images}", "--records", output, "--jobs", 2)
 
 
 def command(*flags: object) -> list[str]:
@@ -102,11 +114,19 @@ def outcome(folder: Path) -> dict[str, str]:
         for path in sorted(folder.rglob(kind)):
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
             found[str(path.relative_to(folder))] = digest
+    for path in sorted(folder.rglob("*.jsonl")):
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        found[str(path.relative_to(folder))] = repr([untimed(line) for line in lines])
     for path in folder.rglob("rows.sqlite"):
         with RowStore(path, read_only=True) as store:
             for row in store.rows():
                 found[row.name] = repr(vars(row) | {"seconds": 0})
     return found
+
+
+def untimed(line: dict[str, object]) -> dict[str, object]:
+    """A line of a training's log without what the clock said."""
+    return {name: value for name, value in line.items() if "second" not in name}
 
 
 def differences(found: dict[str, str], wanted: dict[str, str]) -> str:
@@ -152,91 +172,185 @@ def below(parent: int, name: str) -> list[int]:
     return named
 
 
-@dataclass
+@dataclass(frozen=True)
 class Kill:
     """A way to end a command.
 
     Attributes:
         line: makes the command line.
-        number: of the signal.
-        victim: part of the command line of the process below that is hit; the command itself
-            if empty. Then the command must go on by itself.
+        number: of the signal; an interruption goes to the whole group, as from a terminal.
+        victim: part of the command line of the process that is hit; the command itself if
+            empty. Then the command must go on by itself.
         trained: whether it is given a checkpoint.
-        more: flags.
+        workers: whether two worker processes do the work.
+        cluster: whether they are of a Ray cluster.
+        files: moments are told by how much space these files take; by the clock if empty.
     """
 
     line: Callable[..., list[str]]
     number: signal.Signals = signal.SIGKILL
     victim: str = ""
     trained: bool = False
-    more: tuple[object, ...] = field(default=())
+    workers: bool = False
+    cluster: bool = False
+    files: str = ""
 
 
-WORKERS = ("--workers", 2)
-RAY = ("--ray", "local", "--workers", 2)
+WORKERS: dict[str, bool] = {"trained": True, "workers": True}
 KILLS = {
     "main job": Kill(main_job),
     "main job, Ctrl-C": Kill(main_job, signal.SIGINT),
     "training": Kill(training),
     "training, Ctrl-C": Kill(training, signal.SIGINT),
     "packing": Kill(packing),
+    "packing, Ctrl-C": Kill(packing, signal.SIGINT),
     "converting": Kill(converting),
     "converting, Ctrl-C": Kill(converting, signal.SIGINT),
-    "feature store's writer": Kill(main_job, trained=True),
-    "a worker": Kill(main_job, victim="multiprocessing.spawn", trained=True, more=WORKERS),
-    "driver of workers": Kill(main_job, trained=True, more=WORKERS),
-    "a Ray worker": Kill(main_job, victim="ray::Worker", trained=True, more=RAY),
-    "Ray's driver": Kill(main_job, trained=True, more=RAY),
+    "feature store's writer": Kill(storing_features, trained=True, files="*.features"),
+    "a worker": Kill(main_job, victim="multiprocessing.spawn", **WORKERS),
+    "driver of workers": Kill(main_job, **WORKERS),
+    "driver of workers, Ctrl-C": Kill(main_job, signal.SIGINT, **WORKERS),
+    "a Ray worker": Kill(main_job, victim="ray::Worker", cluster=True, **WORKERS),
+    "Ray's driver": Kill(main_job, cluster=True, **WORKERS),
 }
 
 
-def hit(process: subprocess.Popen[str], kill: Kill, until: float) -> bool:
-    """Wait for a moment, then send the signal; whether anybody got it."""
-    while time.monotonic() < until and process.poll() is None:
-        time.sleep(0.005)
-    while process.poll() is None:
-        victims = below(process.pid, kill.victim) if kill.victim else [process.pid]
-        if victims:
-            os.kill(random.choice(victims), kill.number)
-            return True
-        time.sleep(0.02)
-    return False
+@contextlib.contextmanager
+def ray_cluster(home: Path) -> Iterator[tuple[str, int]]:
+    """The address of a Ray cluster of this machine, and the process that holds it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    line = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"]
+    line += ["--port", str(port), "--num-cpus", "2", "--include-dashboard", "false"]
+    line += ["--temp-dir", str(home / "ray"), "--object-store-memory", str(100 << 20)]
+    process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(PATIENCE):
+            with contextlib.suppress(OSError):
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                break
+            time.sleep(1)
+        yield f"127.0.0.1:{port}", process.pid
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def space(folder: Path, files: str) -> int:
+    """Blocks that files below a folder take."""
+    found = 0
+    for path in folder.rglob(files):
+        with contextlib.suppress(OSError):
+            found += path.stat().st_blocks
+    return found
+
+
+class Campaign:
+    """Kills of one kind at random moments.
+
+    Args:
+        place: data of the commands.
+        name: of the kill.
+        seed: of the moments.
+        cluster: address of a Ray cluster and the process that holds it, where it takes one.
+    """
+
+    def __init__(self, place: Place, name: str, seed: int, cluster: tuple[str, int] | None) -> None:
+        self.kill, self.draw = KILLS[name], random.Random(f"{name}/{seed}")
+        self.home = place.home / name.replace(" ", "-").replace("'", "")
+        checkpoint = trained(place)  # also warms up the caches
+        given = checkpoint if self.kill.trained else None
+        self.place = Place(place.home, place.records, place.images, given)
+        self.more: tuple[object, ...] = ("--workers", 2) if self.kill.workers else ()
+        self.parent = None
+        if cluster:
+            self.more += ("--ray", cluster[0])
+            self.parent = cluster[1]
+
+    def carry_out(self, moments: int, minutes: float) -> tuple[int, str]:
+        """How many kills there were, and what was wrong; the minutes count from the first on."""
+        began, whole = time.monotonic(), self.home / "whole"
+        if fault := expect(carry_out(self.line(whole)), 0):
+            return 0, f"uninterrupted: {fault}"
+        self.seconds, wanted = time.monotonic() - began, outcome(whole)
+        self.full = space(whole, self.kill.files) if self.kill.files else 0
+        deadline = time.monotonic() + 60 * minutes
+        count = attempts = 0
+        while count < moments and time.monotonic() < deadline:
+            folder, attempts = self.home / f"hit{attempts}", attempts + 1
+            finished = False
+            while not finished:
+                more = count < moments and time.monotonic() < deadline
+                hits, finished, fault = self.attempt(folder, moments - count if more else 0)
+                count += hits
+                if fault:
+                    return count, fault
+            if fault := differences(outcome(folder), wanted):
+                return count, fault
+            shutil.rmtree(folder)
+        return count, "" if count else "never hit"
+
+    def line(self, folder: Path) -> list[str]:
+        """The command."""
+        return self.kill.line(self.place, folder, *self.more)
+
+    def attempt(self, folder: Path, left: int) -> tuple[int, bool, str]:
+        """Start the command once: how often it was hit, whether it finished, what was wrong."""
+        line = self.line(folder)
+        process = subprocess.Popen(
+            line,
+            text=True,
+            start_new_session=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        hits, most = 0, min(left, MOST_VICTIMS if self.kill.victim else 1)
+        while hits < most and self.hit(process, self.moment(folder)):
+            hits += 1
+        out, err = process.communicate(timeout=PATIENCE)
+        done = subprocess.CompletedProcess(line, process.returncode, out, err)
+        if not hits or self.kill.victim or process.returncode == 0:
+            return hits, True, expect(done, 0)
+        if self.kill.number == signal.SIGINT:
+            return hits, False, expect(done, 130, "interrupted")
+        return hits, False, ""
+
+    def moment(self, folder: Path) -> Callable[[], bool]:
+        """A random moment; asks whether it has come. The clock runs from the first time on."""
+        if self.kill.files:
+            blocks = self.draw.uniform(space(folder, self.kill.files), self.full)
+            return lambda: space(folder, self.kill.files) > blocks
+        wait = self.draw.uniform(0, (0.6 if self.kill.victim else 1.05) * self.seconds)
+        asked: list[float] = []
+
+        def due() -> bool:
+            asked.append(time.monotonic())
+            return asked[-1] >= asked[0] + wait
+
+        return due
+
+    def hit(self, process: subprocess.Popen[str], due: Callable[[], bool]) -> bool:
+        """Wait for a moment, and for somebody to hit; whether anybody was."""
+        kill = self.kill
+        while process.poll() is None:
+            victims = [process.pid]
+            if kill.victim:
+                victims = below(self.parent or process.pid, kill.victim)
+            if victims and due():
+                send = os.killpg if kill.number == signal.SIGINT else os.kill
+                with contextlib.suppress(ProcessLookupError):
+                    send(self.draw.choice(victims), kill.number)
+                    return True
+            time.sleep(0.02 if kill.victim else 0.004)
+        return False
 
 
 def try_kills(place: Place, name: str, moments: int, seed: int, minutes: float) -> tuple[int, str]:
-    """How many faults there were, and what was wrong; the minutes count from the first on."""
-    kill, draw = KILLS[name], random.Random(f"{name}/{seed}")
-    random.seed(f"{name}/{seed}")
-    home = place.home / name.replace(" ", "-")
-    run = Place(place.home, place.records, place.images, trained(place) if kill.trained else None)
-    began = time.monotonic()
-    if fault := expect(carry_out(kill.line(run, home / "whole", *kill.more)), 0):
-        return 0, f"uninterrupted: {fault}"
-    wanted, seconds = outcome(home / "whole"), time.monotonic() - began
-    deadline = time.monotonic() + 60 * minutes
-    count = attempts = 0
-    while count < moments and time.monotonic() < deadline:
-        folder, attempts = home / f"hit{attempts}", attempts + 1
-        while True:
-            line = kill.line(run, folder, *kill.more)
-            pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-            process = subprocess.Popen(line, text=True, **pipes)  # type: ignore[call-overload]
-            was_hit = False
-            if count < moments and time.monotonic() < deadline:
-                was_hit = hit(process, kill, time.monotonic() + draw.uniform(0, 1.05 * seconds))
-            out, err = process.communicate(timeout=PATIENCE)
-            done = subprocess.CompletedProcess(line, process.returncode, out, err)
-            count += was_hit
-            if not was_hit or kill.victim or process.returncode == 0:
-                if fault := expect(done, 0):
-                    return count, fault
-                break
-            if kill.number == signal.SIGINT and (fault := expect(done, 130, "interrupted")):
-                return count, fault
-        if fault := differences(outcome(folder), wanted):
-            return count, fault
-        shutil.rmtree(folder)
-    return count, "" if count else "never hit"
+    """How many kills there were, and what was wrong."""
+    with contextlib.ExitStack() as stack:
+        cluster = stack.enter_context(ray_cluster(place.home)) if KILLS[name].cluster else None
+        return Campaign(place, name, seed, cluster).carry_out(moments, minutes)
 
 
 def trained(place: Place) -> Path:
