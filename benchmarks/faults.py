@@ -40,6 +40,8 @@ from kills import (
     try_kills,
 )
 
+from episodes.miniature.records import COMPLETE
+
 # ---- circumstances ---------------------------------------------------------------------------
 
 
@@ -109,9 +111,7 @@ def read_only(place: Place, folder: Path, wanted: dict[str, str]) -> str:
 
 def changed_records(place: Place, folder: Path, wanted: dict[str, str]) -> str:
     records = Path(shutil.copytree(place.records, folder / "records"))
-    (records / ".miniature").unlink(missing_ok=True)
-    for marker in records.glob("*.json"):
-        marker.unlink()  # no longer the miniature, whose files are never looked at again
+    (records / COMPLETE).unlink()  # files of the miniature are never looked at again
     there = Place(place.home, records, place.images, trained(place))
     line = main_job(there, folder / "run")
     pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
