@@ -147,18 +147,6 @@ def test_an_interrupted_run_says_so_in_one_line(miniature, tmp_path):
     assert "Traceback" not in err and "the same command goes on" in err
 
 
-def test_an_interruption_while_python_ends_changes_nothing(tmp_path):
-    (tmp_path / "sitecustomize.py").write_text(
-        "import os, signal, sys\n"
-        "class Late:\n"
-        "    def __del__(self, kill=os.kill, me=os.getpid(), number=signal.SIGINT):\n"
-        "        kill(me, number)\n"
-        "sys.late = Late()\n"
-    )
-    status, out, err = run("data", "--help", env={**os.environ, "PYTHONPATH": str(tmp_path)})
-    assert (status, err) == (0, "") and "--records" in out
-
-
 def test_a_run_can_grow(evaluate, tmp_path):
     evaluate("--episodes", 2, "--sources", "dtd", "--heads", "prototypical")
     before = rows(tmp_path / "run")
