@@ -141,8 +141,9 @@ def short_name(source: str) -> str:
 
 
 def clip(name: str, most: int = 34) -> str:
-    """A name that fits."""
-    return name if len(name) <= most else f"{name[: most - 1]}…"
+    """A name that fits: its middle is left out, for heads differ in front and backbones behind."""
+    kept = most - 1
+    return name if len(name) <= most else f"{name[: kept - kept // 2]}…{name[-(kept // 2) :]}"
 
 
 def draw_line(

@@ -13,6 +13,7 @@ from fewshot.results import RowStore
 from fewshot.results.collection import collect_runs
 from fewshot.results.comparison import compare_pair, mean_over_sources
 from fewshot.results.curves import find_curves
+from fewshot.results.figures.figure import clip
 from fewshot.results.frames import load
 from fewshot.results.methods import find_methods
 from fewshot.results.report import curves_by_source, pair_all, write_report
@@ -219,3 +220,10 @@ def test_contrast_in_both_themes(report) -> None:
             assert contrast(color["ink"], color[ground]) >= 7
             assert contrast(color["quiet"], color[ground]) >= 4.5
             assert contrast(color["accent"], color[ground]) >= 4.5
+
+
+def test_long_names_are_told_apart_where_they_do_not_fit():
+    names = [f"bd_cspn (transductive) @ {backbone}" for backbone in ("resnet18", "aa_resnet18")]
+    clipped = [clip(name, 24) for name in names]
+    assert len(set(clipped)) == 2 and all(len(name) == 24 for name in clipped)
+    assert clip("prototypical", 12) == "prototypical"
