@@ -41,7 +41,7 @@ class Gradient:
 
 
 class Adam:
-    """Adam (Kingma and Ba 2015), without weight decay.
+    """Adam (Kingma and Ba 2015), without weight decay; compiled as Adadelta is.
 
     Args:
         lr: learning rate, a number or a tensor that broadcasts to the parameter.
@@ -54,13 +54,42 @@ class Adam:
         self.mean = self.square = torch.zeros(())
 
     def change(self, gradient: Tensor) -> Tensor:
+        step = gradient.contiguous()
         if self.step == 0:
-            self.mean, self.square = torch.zeros_like(gradient), torch.zeros_like(gradient)
+            self.mean, self.square = torch.zeros_like(step), torch.zeros_like(step)
         self.step += 1
-        self.mean.lerp_(gradient, 1 - self.MEAN)
-        self.square.mul_(self.SQUARE).addcmul_(gradient, gradient, value=1 - self.SQUARE)
-        spread = (self.square.sqrt() / math.sqrt(1 - self.SQUARE**self.step)).add_(self.EPSILON)
-        return -self.lr / (1 - self.MEAN**self.step) * self.mean / spread
+        of_mean = 1 / (1 - self.MEAN**self.step)
+        of_root = 1 / math.sqrt(1 - self.SQUARE**self.step)
+        if step.device.type == "cpu":
+            constants = [
+                1 - self.MEAN,
+                self.SQUARE,
+                1 - self.SQUARE,
+                of_mean,
+                of_root,
+                self.EPSILON,
+            ]
+            known = torch.tensor(constants, dtype=step.dtype)
+            arrays = (step, self.mean, self.square, known)
+            adam_step(*(array.view(-1).numpy() for array in arrays))
+        else:
+            self.mean.lerp_(step, 1 - self.MEAN)
+            self.square.mul_(self.SQUARE).addcmul_(step, step, value=1 - self.SQUARE)
+            spread = self.square.sqrt().mul_(of_root).add_(self.EPSILON)
+            step = (self.mean * of_mean).div_(spread)
+        return step.mul_(-self.lr)
+
+
+@compiled
+def adam_step(step: Array, means: Array, squares: Array, constants: Array) -> None:
+    """Turn a gradient `[n]` into the step, and bring its means up to date."""
+    new, decay, rest, of_mean, of_root, epsilon = constants
+    for i in range(step.size):
+        x = step[i]
+        mean = means[i] + new * (x - means[i])
+        square = decay * squares[i] + rest * (x * x)
+        means[i], squares[i] = mean, square
+        step[i] = of_mean * mean / (of_root * np.sqrt(square) + epsilon)
 
 
 ADADELTA = 0.9, 1 - 0.9, 1e-6
@@ -70,8 +99,7 @@ ADADELTA = 0.9, 1 - 0.9, 1e-6
 class Adadelta:
     """Adadelta (Zeiler 2012), with the constants `ADADELTA`.
 
-    On a CPU compiled to one pass over memory, where PyTorch's operations are ten: URL's matrices
-    are large.
+    On a CPU compiled to one pass over memory, where PyTorch's operations are ten.
 
     Args:
         lr: learning rate, a number or a tensor that broadcasts to the parameter.
@@ -110,23 +138,19 @@ def adadelta_step(step: Array, gradients: Array, steps: Array, constants: Array)
         step[i] = x
 
 
-def descend(start: Tensor, loss: Callable[[Tensor], Tensor], rule: Rule, steps: int) -> Tensor:
-    """Minimise a loss from a starting point.
+def descend(start: Tensor, slope: Callable[[Tensor], Tensor], rule: Rule, steps: int) -> Tensor:
+    """Follow a gradient downhill from a starting point.
 
     Args:
         start: `[E, ...]` the parameters of E episodes.
-        loss: from the parameters to the losses `[E]`, each a function of its own episode only:
-            the gradient of their sum is then the gradient of each.
+        slope: from the parameters to the gradient of each episode's loss for its own.
         rule: turns gradients into changes.
         steps: how many.
 
     Returns:
         The parameters after the last step.
     """
-    parameter = start.detach().clone()
+    parameter = start.clone()
     for _ in range(steps):
-        with torch.enable_grad():
-            parameter.requires_grad_(True)
-            (gradient,) = torch.autograd.grad(loss(parameter).sum(), parameter)
-        parameter = parameter.detach() + rule.change(gradient)
+        parameter += rule.change(slope(parameter))
     return parameter

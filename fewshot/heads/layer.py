@@ -120,11 +120,17 @@ class FinetuneCosine(EpisodeHead):
     def fit_episodes(self, support: Support) -> EpisodePredictor:
         items = unit(support.features[0])
 
-        def loss(prototypes: Tensor) -> Tensor:
-            return support.cross_entropy(self.temperature * items @ unit(prototypes).mT)
+        def slope(prototypes: Tensor) -> Tensor:
+            units = unit(prototypes)
+            of_scores = support.score_gradient(self.temperature * items @ units.mT)
+            of_units = self.temperature * of_scores.mT @ items
+            # The derivative of a unit vector is the part of the change across it, by its length.
+            along = (of_units * units).sum(dim=2, keepdim=True)
+            lengths = (prototypes * units).sum(dim=2, keepdim=True)
+            return (of_units - along * units) / torch.where(lengths > 0, lengths, 1.0)
 
         means = class_means(support.features[0], support.members)
-        prototypes = descend(means, loss, Adam(self.lr), self.steps)
+        prototypes = descend(means, slope, Adam(self.lr), self.steps)
         return lambda queries: self.temperature * cosines(queries.features[0], prototypes)
 
 

@@ -1,14 +1,16 @@
 """TIM: prototypes that make the queries' predictions certain and the classes balanced."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from fewshot.heads.base import check_setting
 from fewshot.heads.batch import EpisodeHead, EpisodePredictor, Queries, Support
 from fewshot.heads.descent import Adam, descend
-from fewshot.heads.geometry import class_means, squared_distances, unit
+from fewshot.heads.geometry import class_means, softmax, squared_distances, unit
 
 SMALL = 1e-12
 """Inside the logarithm of the conditional entropy, as in the released code."""
@@ -51,21 +53,46 @@ class Tim(EpisodeHead):
         items = unit(support.features[0])
 
         def predict(queries: Queries) -> Tensor:
-            query, counts = unit(queries.features[0]), queries.items.sum(dim=1).clamp(min=1)
-
-            def logits(features: Tensor, prototypes: Tensor) -> Tensor:
-                return -self.temperature / 2 * squared_distances(features, prototypes)
-
-            def loss(prototypes: Tensor) -> Tensor:
-                chances = support.only_real(logits(query, prototypes)).softmax(dim=2)
-                chances = chances * queries.items[..., None]
-                each = -(chances * (chances + SMALL).log()).sum(dim=(1, 2)) / counts
-                mean = chances.sum(dim=1) / counts[:, None]
-                balance = -(mean * (mean + (mean == 0)).log()).sum(dim=1)
-                certainty = support.cross_entropy(logits(items, prototypes))
-                return self.support_weight * certainty - balance + self.entropy_weight * each
-
+            query = unit(queries.features[0])
+            slope = self.slope(torch.cat([items, query], dim=1), support, queries)
             start = class_means(items, support.members)
-            return logits(query, descend(start, loss, Adam(self.lr), self.steps))
+            prototypes = descend(start, slope, Adam(self.lr), self.steps)
+            return -self.temperature / 2 * squared_distances(query, prototypes)
 
         return predict
+
+    def slope(
+        self, items: Tensor, support: Support, queries: Queries
+    ) -> Callable[[Tensor], Tensor]:
+        """The function from prototypes `[E, W, D]` to the gradient of the loss for them.
+
+        Args:
+            items: `[E, N + Q, D]`, first the support.
+            support, queries: what they are.
+        """
+        count = support.members.shape[1]
+        query_count = queries.items.sum(dim=1, keepdim=True).clamp(min=1)
+        shares = (queries.items / query_count.to(items.dtype))[..., None]
+
+        def of_scores(scores: Tensor) -> Tensor:
+            """The gradient for the scores `[E, N + Q, W]`."""
+            chances = softmax(support.only_real(scores))
+            learned, guessed = chances[:, :count], chances[:, count:]
+            certainty = self.support_weight * (learned - support.members) * support.shares
+            mean = (guessed * shares).sum(dim=1, keepdim=True)
+            above = guessed + SMALL
+            # Up to a constant, which the softmax takes away.
+            slope = (mean + (mean == 0)).log() - self.entropy_weight * (
+                above.log() + guessed / above
+            )
+            pull = guessed * slope
+            spread = (pull - guessed * pull.sum(dim=2, keepdim=True)) * shares
+            return torch.cat([certainty, spread], dim=1)
+
+        def slope(prototypes: Tensor) -> Tensor:
+            squares = prototypes.square().sum(dim=2)[:, None] / 2
+            # The squares of the items are the same for every class.
+            slope = of_scores(self.temperature * (items @ prototypes.mT - squares))
+            return self.temperature * (slope.mT @ items - slope.sum(1)[..., None] * prototypes)
+
+        return slope
