@@ -3,9 +3,12 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from episodes.images import compiled
 from fewshot.heads.base import check_setting
 from fewshot.heads.batch import EpisodeHead, EpisodePredictor, Queries, Support
 from fewshot.heads.geometry import class_means, squared_distances, unit
@@ -13,6 +16,10 @@ from fewshot.heads.geometry import class_means, squared_distances, unit
 SMALL = 1e-6
 """Added to features before the root. Source: the paper's epsilon."""
 TOLERANCE, MOST_ROUNDS = 1e-6, 1000
+TINY = float(np.finfo(np.float64).tiny)
+
+Array = NDArray[np.float64]
+Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -74,22 +81,46 @@ class PtMap(EpisodeHead):
     def transport(
         self, query: Tensor, prototypes: Tensor, support: Support, queries: Queries
     ) -> Tensor:
-        """The plan `[E, Q, W]`: each query is one unit of mass, each class receives Q / W.
-
-        An episode whose plan has settled is left alone while others go on.
-        """
+        """The plan `[E, Q, W]`: each query is one unit of mass, each class receives Q / W."""
         kernel = -self.sharpness * squared_distances(query, prototypes)
         plan = support.only_real(kernel).exp() * queries.items[..., None]
-        plan = plan / plan.sum(dim=(1, 2), keepdim=True).clamp(min=torch.finfo(plan.dtype).tiny)
-        share = (queries.items.sum(dim=1) / support.ways)[:, None, None]
-        before = torch.zeros_like(plan[..., :1])
+        sizes = torch.stack([queries.items.sum(dim=1), support.ways], dim=1)
+        on_cpu = plan.cpu().contiguous()
+        balance(on_cpu.numpy(), sizes.cpu().numpy())
+        return on_cpu.to(plan.device)
+
+
+@compiled
+def balance(plans: Array, sizes: Integers) -> None:
+    """Sinkhorn's algorithm: scale rows and columns of each plan until neither changes much.
+
+    Compiled, on the CPU: a plan is small, and takes tens of rounds.
+
+    Args:
+        plans: `[E, Q, W]`, positive; changed in place.
+        sizes: `[E, 2]`: how many queries and classes are real.
+    """
+    for e in range(len(plans)):
+        count, way = sizes[e]
+        plan = plans[e, :count]
+        plan /= max(plan.sum(), TINY)
+        before = np.zeros(count)
+        received = np.empty(way)
         for _ in range(MOST_ROUNDS):
-            mass = plan.sum(dim=2, keepdim=True)
-            moving = ((before - mass).abs().amax(dim=(1, 2), keepdim=True)) > TOLERANCE
-            if not moving.any():
+            moved = 0.0
+            received[:] = 0
+            for q in range(count):
+                mass = plan[q].sum()
+                moved = max(moved, abs(before[q] - mass))
+                before[q] = mass
+            if not moved > TOLERANCE:
                 break
-            updated = plan / torch.where(mass > 0, mass, 1.0)
-            received = updated.sum(dim=1, keepdim=True)
-            updated = updated * share / torch.where(received > 0, received, 1.0)
-            plan, before = torch.where(moving, updated, plan), mass
-        return plan
+            for q in range(count):
+                row = plan[q, :way]
+                if before[q] > 0:
+                    row /= before[q]
+                received += row
+            for c in range(way):
+                received[c] = count / way / received[c] if received[c] > 0 else count / way
+            for q in range(count):
+                plan[q, :way] *= received
