@@ -40,19 +40,6 @@ def blur(maps: Tensor, kernel: Tensor, stride: Pair) -> Tensor:
         return _depthwise(_padded(maps, kernel), kernel, stride)
 
 
-def blur_backward(gradient: Tensor, maps: Tensor, kernel: Tensor, stride: Pair) -> Tensor:
-    """The gradient of `maps` from that of `blur(maps, …)`; only the form of `maps` is read."""
-    if _fast(maps, kernel, stride):
-        layout = _layout(maps)
-        gradient = gradient.contiguous(memory_format=layout)
-        return _Spread.forward(gradient, kernel, stride, (maps.shape[2], maps.shape[3]))
-    with torch.enable_grad():
-        own = maps.detach().requires_grad_()
-        blurred = blur(own, kernel, stride)
-    found: Tensor = torch.autograd.grad(blurred, own, gradient)[0]
-    return found
-
-
 def _fast(maps: Tensor, kernel: Tensor, stride: Pair) -> bool:
     if torch.compiler.is_compiling():
         return False  # the compiler makes no copy of the plain way's padding
@@ -76,7 +63,11 @@ def _depthwise_backward(
 ) -> Tensor:
     """The gradient of the input [N, C, *size] of `_depthwise`."""
     number, channels = gradient.shape[:2]
-    layout = _layout(gradient)
+    layout = (
+        torch.channels_last
+        if gradient.is_contiguous(memory_format=torch.channels_last)
+        else torch.contiguous_format
+    )
     # Only the shape of this is read.
     like = torch.empty(
         (number, channels, *size),
@@ -108,11 +99,6 @@ def _padded(maps: Tensor, kernel: Tensor) -> Tensor:
             end = maps.narrow(dim, last, 1).repeat_interleave(after, dim)
         maps = torch.cat([start, maps, end], dim)
     return maps
-
-
-def _layout(maps: Tensor) -> torch.memory_format:
-    last = maps.is_contiguous(memory_format=torch.channels_last)
-    return torch.channels_last if last else torch.contiguous_format
 
 
 def _borders(size: int, taps: int, stride: int) -> tuple[int, int]:
@@ -148,7 +134,8 @@ class _Blur(Function):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         maps, kernel, ctx.stride = inputs
         ctx.size = (maps.shape[2], maps.shape[3])
-        ctx.layout = _layout(maps)
+        last = maps.is_contiguous(memory_format=torch.channels_last)
+        ctx.layout = torch.channels_last if last else torch.contiguous_format
         ctx.save_for_backward(kernel)
         ctx.save_for_forward(kernel)
 
