@@ -86,39 +86,52 @@ def read(folder: Path, method: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
             if row.head.replace(":", " ").split()[0] == name
         ]
     for source in SOURCES:
-        own = [row for row in rows if row.source == source]
+        own = sorted((r for r in rows if r.source == source), key=lambda row: row.index)
         if own:
             accuracies = np.array([row.accuracy for row in own])
             found[source] = accuracies, np.array([1 / row.way for row in own])
     return found
 
 
-def print_table(output: Path, where: str) -> None:
-    """The finished pieces of one training set."""
-    print(f"\nTrained on {where}:\n\n| Method | {' | '.join(SHORT)} | Mean |")
-    print("| :--- |" + " ---: |" * (len(SHORT) + 1))
-    chance: dict[str, np.ndarray] = {}
+def finished(output: Path, where: str) -> dict[str, dict[str, tuple[np.ndarray, np.ndarray]]]:
+    """What `read` gives, of the methods that are evaluated on all sources."""
+    pieces = {}
     for method in SETTINGS:
         classifies = method in ("baseline", "finetune")
         folder = output / ("baseline" if classifies else method.replace(":", "-")) / where
-        if not (folder / ROWS_FILE).exists():
-            continue
-        found = read(folder, method)
-        if len(found) < len(SOURCES):
-            continue
-        cells, means = [], []
-        for source, (accuracies, by_chance) in found.items():
-            mean, interval = mean_and_interval(accuracies.tolist())
-            means.append(mean or 0.0)
-            above = (mean or 0) - (interval or 0) > by_chance.mean()
-            cells.append(
-                f"{100 * (mean or 0):.1f} ± {100 * (interval or 0):.1f}{'' if above else ' °'}"
-            )
-            chance[source] = by_chance
-        print(f"| {method} | {' | '.join(cells)} | {100 * np.mean(means):.1f} |")
-    levels = [f"{100 * level.mean():.1f}" for level in chance.values()]
-    overall = 100 * np.mean([level.mean() for level in chance.values()]) if chance else 0.0
-    print(f"| chance | {' | '.join(levels)} | {overall:.1f} |")
+        if (folder / ROWS_FILE).exists() and len(found := read(folder, method)) == len(SOURCES):
+            pieces[method] = found
+    return pieces
+
+
+def percent(accuracies: list[np.ndarray]) -> tuple[float, float]:
+    """Mean over sources, and its interval over episodes, in %."""
+    each = [mean_and_interval(one.tolist()) for one in accuracies]
+    mean = np.mean([mean or 0.0 for mean, _ in each])
+    interval = np.linalg.norm([interval or 0.0 for _, interval in each]) / len(each)
+    return 100 * float(mean), 100 * float(interval)
+
+
+def print_table(output: Path, where: str) -> None:
+    """The finished pieces of one training set."""
+    print(f"\nTrained on {where}:\n\n| Method | {' | '.join(SHORT)} | Mean | − protonet |")
+    print("| :--- |" + " ---: |" * (len(SHORT) + 2))
+    pieces = finished(output, where)
+    beside = pieces.get("protonet")
+    for method, found in pieces.items():
+        cells = []
+        for accuracies, by_chance in found.values():
+            mean, interval = percent([accuracies])
+            above = mean - interval > 100 * by_chance.mean()
+            cells.append(f"{mean:.1f} ± {interval:.1f}{'' if above else ' °'}")
+        cells.append("{:.1f} ± {:.1f}".format(*percent([one for one, _ in found.values()])))
+        paired = [found[source][0] - beside[source][0] for source in found] if beside else []
+        differs = any(difference.any() for difference in paired)
+        cells.append("{:+.1f} ± {:.1f}".format(*percent(paired)) if differs else "")
+        print(f"| {method} | {' | '.join(cells)} |")
+    if pieces:
+        levels = [100 * by_chance.mean() for _, by_chance in next(iter(pieces.values())).values()]
+        print(f"| chance | {' | '.join(f'{x:.1f}' for x in [*levels, np.mean(levels)])} | |")
 
 
 def run() -> None:
@@ -139,7 +152,7 @@ def run() -> None:
     }
     print(f"\n° not above chance by its interval. {given.episodes} episodes per source.\n")
     for path, seconds in sorted(times.items()):
-        print(f"- {path.name.partition('.')[0]}, {path.parent.name}: {seconds:.0f} s")
+        print(f"- {path.name.removesuffix('.seconds.json')}, {path.parent.name}: {seconds:.0f} s")
     print(f"- together: {sum(times.values()) / 60:.1f} minutes of processor time")
 
 
