@@ -23,7 +23,7 @@ from fewshot.results import RowStore
 PROGRAM = Path(__file__).resolve().parents[1] / "run_meta_dataset.py"
 KEPT = ("*.safetensors", "table.*", "*.pack", "*.tfrecords", "dataset_spec.json", "*.features")
 BACKBONE = ("--backbone", "four_layer_convnet", "--image-size", 32, "--device", "cpu")
-PATIENCE = 600
+PATIENCE = 3600
 MOST_VICTIMS = 2
 """Of one run: an episode that ends three workers is given up, and rightly so."""
 MESSAGE_LINES = 3

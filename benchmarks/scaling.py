@@ -1,20 +1,18 @@
 """One worker against two, the driver's own time, and what a full study takes.
 
-    python benchmarks/scaling.py [--records DIR] [--sources NAME ...]        both cores are needed
+    python benchmarks/scaling.py [images] [heads] [driver] [--records DIR] [--sources NAME ...]
     python benchmarks/scaling.py --study --records DIR
 
-The first evaluates the same episodes with one and with two workers of one thread each, from the
-moment when all have joined, and prints the ratio of the times: once where images are embedded
-(features are not kept), once where heads work on features that are there. Of the second it also
-prints how busy the driver is per episode: it plans, gives out, stores rows and draws its bars
-meanwhile.
+The first needs two free cores. It evaluates the same episodes with one and with two workers of
+one thread each, from the moment when all have joined, and prints the ratio of the times: where
+images are embedded (features are not kept), and where heads work on features that are there. It
+also prints how busy the driver is per episode: it plans, gives out, stores rows and draws bars.
 
 The second prints a table of hours from the episodes of the records (as `describe` counts them),
 the operations of every network (counted), and ASSUMED speeds of a GPU: see `Speeds`.
 """
 
 import argparse
-import os
 import sys
 import tempfile
 import time
@@ -39,10 +37,13 @@ from fewshot.listener import Listener
 from fewshot.run import carry_out
 from fewshot.work.bench import Bench, Order
 from fewshot.work.crew import Follow, Joined, Report
-from fewshot.work.piece import Piece
 from fewshot.work.processes import Processes
 
 # ---- one worker against two ------------------------------------------------------------------
+
+
+DIVIDED_FOR = 2
+"""Workers: the pieces are the same ones, whoever does them."""
 
 
 class Timed(Processes):
@@ -58,11 +59,9 @@ class Timed(Processes):
         joined = [super(Timed, self).report(lambda *_: None) for _ in range(self.size)]
         assert all(isinstance(one, Joined) for one in joined)
         self._reports.extend(joined)
+        self.size = DIVIDED_FOR
         self.work, self.waited, self._began = 0.0, 0.0, time.perf_counter()
         return self
-
-    def give(self, worker: int, piece: Piece) -> None:
-        super().give(worker, piece)
 
     def report(self, follow: Follow) -> Report:
         asked = time.perf_counter()
@@ -86,38 +85,45 @@ def measure(experiment: Experiment, output: Path) -> Timed:
     return crews[0]
 
 
-def compare(folder: Path, records: Path, sources: Sequence[str], scale: float) -> None:
-    """Print how much faster two workers are than one."""
+def compare(folder: Path, experiment: Experiment, what: str) -> None:
+    """Print how much faster two workers are than one, after a short run that warms up."""
+    measure(replace(experiment, workers=2, episodes=2), folder / f"{what}, warming up")
+    one, two = (measure(replace(experiment, workers=n), folder / f"{what}{n}").work for n in (1, 2))
+    print(f"{what}: {one:.1f} s by one worker, {two:.1f} s by two: {one / two:.2f}", flush=True)
+
+
+def watch_driver(folder: Path, experiment: Experiment) -> None:
+    """Print how busy the driver is while two workers score a cheap head."""
+    crew = measure(replace(experiment, workers=2), folder / "cheap")
+    count = len(experiment.sources) * experiment.episodes
+    busy = 1000 * (crew.work - crew.waited) / count
+    print(f"driver: busy for {busy:.2f} ms per episode ({count} episodes, two workers)", flush=True)
+
+
+def scale(folder: Path, records: Path, sources: Sequence[str], names: Sequence[str]) -> None:
+    """Carry out the parts that are named."""
     name, path = "resnet18", folder / "weights.safetensors"
     card = Card(name, "none", "dtd", "train", ("a", "b"), 84, "official", "md-v1", 0)
     save_checkpoint(path, build_backbone(name, 2, 0), card)
     base = Experiment(
         backbone=(name,),
+        heads=("prototypical",),
+        episodes=60,
         records=records,
         sources=tuple(sources),
         checkpoint=(path,),
         device="cpu",
         threads=1,
-        workers=1,
+        features=str(folder / "features"),
     )
-    embedding = replace(
-        base, heads=("prototypical",), episodes=max(2, int(10 * scale)), features="none"
-    )
-    kept, warm = str(folder / "features"), max(2, int(40 * scale))
-    heads = replace(base, heads=("finetune", "url"), episodes=warm, features=kept)
-    cheap = replace(base, heads=("prototypical",), episodes=warm, features=kept, workers=2)
-    measure(cheap, folder / "warm")  # embeds
-    measure(replace(embedding, episodes=2, workers=2), folder / "cold")
-    print("| work | one worker, s | two workers, s | ratio |\n| --- | ---: | ---: | ---: |")
-    for what, experiment in {"images to embed": embedding, "heads on features": heads}.items():
-        one, two = (
-            measure(replace(experiment, workers=n), folder / f"{what}{n}").work for n in (1, 2)
-        )
-        print(f"| {what} | {one:.1f} | {two:.1f} | {one / two:.2f} |", flush=True)
-    crew = measure(cheap, folder / "cheap")
-    count = len(sources) * warm
-    busy = 1000 * (crew.work - crew.waited) / count
-    print(f"\nThe driver is busy for {busy:.2f} ms per episode ({count} episodes, two workers).")
+    if set(names) - {"images"}:
+        measure(replace(base, workers=2), folder / "embedding")
+    if "images" in names:
+        compare(folder, replace(base, episodes=12, features="none"), "images")
+    if "heads" in names:
+        compare(folder, replace(base, heads=("finetune", "url"), episodes=20), "heads")
+    if "driver" in names:
+        watch_driver(folder, replace(base, episodes=300))
 
 
 # ---- a full study ----------------------------------------------------------------------------
@@ -198,20 +204,19 @@ def predict(records: Path, sources: Sequence[str], speeds: Speeds) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("parts", nargs="*", help="images, heads, driver; all when none is named")
     parser.add_argument("--records", type=Path, help="the miniature when not given")
     parser.add_argument("--sources", nargs="+", default=["dtd", "vgg_flower", "cu_birds"])
-    parser.add_argument("--scale", type=float, default=1.0, help="more episodes, in proportion")
     parser.add_argument("--study", action="store_true", help="the table of hours")
     options = parser.parse_args()
     if options.study:
         names = sorted(path.parent.name for path in options.records.glob("*/dataset_spec.json"))
         predict(options.records, names, Speeds())
         return 0
-    os.environ["OMP_NUM_THREADS"] = "1"
+    names = options.parts or ["images", "heads", "driver"]
     with tempfile.TemporaryDirectory() as folder:
-        os.environ["XDG_CACHE_HOME"] = f"{folder}/cache"
         records = options.records or draw_miniature(Path(folder) / "records")
-        compare(Path(folder), records, options.sources, options.scale)
+        scale(Path(folder), records, options.sources, names)
     return 0
 
 
