@@ -19,6 +19,7 @@ from fewshot.heads import HEADS, build_head
 from fewshot.heads import TUNING as TUNING_HEADS
 from fewshot.heads.finetune import Finetune
 from fewshot.heads.prototypical import Prototypical
+from tests.fewshot.heads.drawn import draw
 
 PROJECT = Path(__file__).resolve().parents[3]
 FEATURES = torch.tensor([[0.0, 1.0], [1.0, 0.0], [0.0, 2.0]])
@@ -124,6 +125,29 @@ def test_cost_knows_the_heads_that_tune() -> None:
     assert {head.name for head in TUNING_HEADS} - {"finetune"} == set(TUNING)
     assert tunes_backbone("finetune:layers=all") and tunes_backbone("tsa:steps=3")
     assert not tunes_backbone("finetune") and not tunes_backbone("tim")
+
+
+FROZEN = [name for name in HEADS if name != "urt" and not build_head(name).adapts_backbone]
+IMBALANCED = [1, 20, 3, 7, 1, 12, 2, 5, 17, 4, 1, 9, 6, 2, 14, 1, 3, 8, 10, 1]
+
+
+@pytest.mark.parametrize("name", FROZEN)
+def test_single_precision_features_score_as_the_same_in_double(name: str) -> None:
+    """20 ways of 1 to 20 shots, 512 dimensions, eight extractors: rounding moves no prediction."""
+    several = HEADS[name].extractors == "many"
+    support, labels, query = draw(3, IMBALANCED, [512] * (8 if several else 1), signed=False)
+    single = [[part.float() for part in group] for group in (support, query)]
+    double = [[part.double() for part in group] for group in single]
+    settings = {"steps": 50} if name == "tim" else {}
+    draws = [torch.Generator().manual_seed(0) for _ in range(2)]
+    found, expected = (
+        score(name, features, labels, queries, generator=generator, **settings)
+        for (features, queries), generator in zip((single, double), draws, strict=True)
+    )
+    assert found.dtype == torch.float32 and expected.dtype == torch.float64
+    largest = expected.abs().max().item()
+    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-5 * largest)
+    assert torch.equal(found.argmax(dim=1), expected.argmax(dim=1))
 
 
 def test_score_of_no_query_is_empty() -> None:

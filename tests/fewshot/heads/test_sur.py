@@ -73,6 +73,7 @@ def products_of(support: Support) -> InnerProducts:
         ([1, 3, 20, 7, 2, 1, 11, 4], [16, 32, 64, 128]),
         ([1] * 6, [24, 24]),
         ([2, 9], [8] * 8),
+        ([1, 20, 3, 7, 1, 12, 2, 5, 17, 4], [64] * 8),
     ],
 )
 def test_against_the_direct_loop(shots: list[int], dims: list[int], signed: bool) -> None:
