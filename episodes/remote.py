@@ -125,7 +125,8 @@ class RemoteFiles:
         url: without a slash at its end.
 
     Raises:
-        InputError: what the kind of URL needs is not installed, or the kind is unknown.
+        InputError: what the kind of URL needs is not installed, the kind is unknown, or the
+            server does not answer.
     """
 
     def __init__(self, url: str) -> None:
@@ -154,6 +155,10 @@ class RemoteFiles:
             except ValueError as error:
                 remedy = "Give s3://, gs://, https:// or a folder."
                 raise InputError(f"'{scheme}' is no kind of URL.", self.url, remedy) from error
+            except Exception as error:  # some kinds (ftp) connect at once, with errors of their own
+                remedy = "Check the address, your rights and the connection."
+                what = f"cannot be reached: {error or type(error).__name__}."
+                raise InputError(what, self.url, remedy) from error
             self._opened = os.getpid(), system, path.rstrip("/")
         return self._opened[1:]
 

@@ -181,6 +181,8 @@ def test_what_is_missing_is_named(web, records):
         open_source(f"{web.url}/nothing", "dtd", Split.TEST)
     with pytest.raises(InputError, match="is no kind of URL"):
         open_source("nonsense://host/records", "dtd", Split.TEST)
+    with pytest.raises(InputError, match="cannot be reached: "):
+        open_source("ftp://127.0.0.1:1/records", "dtd", Split.TEST)  # connects when it is opened
 
 
 @pytest.mark.parametrize(("scheme", "package"), [("https", "aiohttp"), ("s3", "s3fs")])
