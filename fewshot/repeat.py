@@ -103,7 +103,7 @@ def experiment_of(run: Run) -> Experiment:
         **dict.fromkeys(("config", "shard", "workers")),  # how it was carried out, not what it is
     }
     known = {name: value for name, value in together.items() if value is not None}
-    del known["output"]
+    known.pop("output", None)
     arguments = as_arguments({k: v for k, v in known.items() if v != []}, Path(f"run {run.id}"))
     experiment: Experiment = tyro.cli(Experiment, args=arguments)
     return experiment

@@ -1,5 +1,6 @@
 """The stored runs of a real evaluation: listed, told, repeated, taken elsewhere."""
 
+import contextlib
 import re
 from dataclasses import replace
 
@@ -12,11 +13,14 @@ from run_meta_dataset import main
 @pytest.fixture(scope="module")
 def folder(miniature, tmp_path_factory):
     """A finished run of two commands, with its checkpoint."""
-    place = tmp_path_factory.mktemp("results") / "run"
+    home = tmp_path_factory.mktemp("results")
     flags = ["--records", miniature, "--image-size", 32, "--epochs", 1, "--batch-size", 64]
-    flags += ["--device", "cpu", "--output", place, "--episodes", 2, "--heads", "prototypical"]
-    for source in ("dtd", "omniglot"):
-        assert main([*map(str, [*flags, "--sources", source])]) == 0
+    flags += ["--device", "cpu", "--episodes", 2, "--heads", "prototypical"]
+    with contextlib.chdir(home):  # the first command names no folder itself
+        assert main([*map(str, flags), "--sources", "dtd"]) == 0
+    (made,) = (home / "runs").iterdir()
+    place = made.rename(home / "run")
+    assert main([*map(str, flags), "--sources", "omniglot", "--output", str(place)]) == 0
     return place
 
 

@@ -140,10 +140,19 @@ def short_name(source: str) -> str:
     return SHORT_NAMES.get(source, source)
 
 
+LEAST = 8
+"""Letters that are left of a head."""
+
+
 def clip(name: str, most: int = 34) -> str:
-    """A name that fits: its middle is left out, for heads differ in front and backbones behind."""
-    kept = most - 1
-    return name if len(name) <= most else f"{name[: kept - kept // 2]}…{name[-(kept // 2) :]}"
+    """A name that fits; of a head on a backbone, the beginnings of both are kept."""
+    if len(name) <= most:
+        return name
+    head, at, backbone = name.rpartition(" @ ")
+    if not at:
+        return f"{name[: most - 1]}…"
+    head = clip(head, max(most - len(at + backbone), LEAST))
+    return f"{head}{at}{clip(backbone, most - len(head + at))}"
 
 
 def draw_line(

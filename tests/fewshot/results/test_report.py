@@ -223,7 +223,10 @@ def test_contrast_in_both_themes(report) -> None:
 
 
 def test_long_names_are_told_apart_where_they_do_not_fit():
-    names = [f"bd_cspn (transductive) @ {backbone}" for backbone in ("resnet18", "aa_resnet18")]
-    clipped = [clip(name, 24) for name in names]
-    assert len(set(clipped)) == 2 and all(len(name) == 24 for name in clipped)
+    for name in ("resnet18", "four_layer_convnet"):
+        pair = [f"bd_cspn (transductive) @ {aa}{name}" for aa in ("", "aa_")]
+        for most in (24, 34):
+            clipped = [clip(method, most) for method in pair]
+            assert len(set(clipped)) == 2 and all(len(method) <= most for method in clipped)
+    assert clip("bd_cspn (transductive) @ resnet18", 24) == "bd_cspn (tra… @ resnet18"
     assert clip("prototypical", 12) == "prototypical"
