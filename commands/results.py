@@ -57,7 +57,7 @@ class Export:
     format: str = "parquet"
     """parquet, csv, json, or several, separated by commas."""
     out: Path = Path("results")
-    """The files' name without its ending."""
+    """The files' name; the ending may be left out."""
     results: Path = EVERYWHERE
     """Folder that holds run folders."""
 
@@ -213,8 +213,10 @@ def export(command: Export, console: Console) -> int:
     collection = find_runs(command.runs, command.results)
     say_faults(collection.faults)
     stored = collection.runs
-    for kind in command.format.split(","):
-        path = command.out.with_name(f"{command.out.name}.{kind.strip()}")
+    kinds = [kind.strip() for kind in command.format.split(",")]
+    name = command.out.stem if command.out.suffix[1:] in kinds else command.out.name
+    for kind in kinds:
+        path = command.out.with_name(f"{name}.{kind}")
         count = export_runs(stored, path)
         text = f"{path}: {count} rows of {len(stored)} runs"
         console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -28,6 +28,8 @@ from fewshot.results.tables import write_text
 
 ROWS, CARD, CONFIG = "rows.parquet", "card.json", "config.yaml"
 MARK = "run_meta_dataset submission 1"
+NAMED = 3
+"""Rows with too few episodes that are named; the others are counted."""
 NEEDED = (
     ("benchmark", "the benchmark"),
     ("protocol", "the protocol"),
@@ -187,7 +189,9 @@ def check_runs(
         if count < FEWEST_EPISODES
     ]
     if few:
-        faults.append(f"fewer than {FEWEST_EPISODES} episodes ({', '.join(few)})")
+        more = f" and {len(few) - NAMED} more" if len(few) > NAMED else ""
+        shown = ", ".join(few[:NAMED]) + more
+        faults.append(f"fewer than {FEWEST_EPISODES} episodes ({shown})")
     return faults
 
 

@@ -161,8 +161,8 @@ def table_notes(table: Table, mark: str = "Bold") -> list[str]:
     present = [cell for row in table.cells for cell in row if cell is not None]
     if not present:
         return ["No results yet."]
-    fewest = min(cell.episodes for cell in present)
-    most = max(cell.episodes for cell in present)
+    counts = [cell.episodes for cell in present if cell.episodes] or [0]  # some papers tell none
+    fewest, most = min(counts), max(counts)
     count = str(most) if fewest == most else f"{fewest} to {most} (the counts differ)"
     notes = [f"Accuracy in %, mean ± 95 % interval over episodes; episodes per source: {count}."]
     if any(True in row for row in table.best):

@@ -74,7 +74,7 @@ def test_a_row_that_was_changed_is_found(folder, call, tmp_path):
 
 
 def test_export_import_merge(folder, call, tmp_path):
-    flags = ("--format", "parquet,csv,json", "--out", tmp_path / "mine")
+    flags = ("--format", "parquet,csv,json", "--out", tmp_path / "mine.csv")
     status, out, _ = call("export", folder, *flags)
     assert status == 0 and "mine.csv: 4 rows of 1 runs" in out
     assert call("import", tmp_path / "mine.json", "--into", tmp_path / "a")[0] == 0

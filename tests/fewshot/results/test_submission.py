@@ -38,11 +38,17 @@ def test_a_round_trip(folder: Path) -> None:
     assert find_submissions(folder.parent) == [folder]
 
 
+def test_of_many_rows_with_too_few_episodes_some_are_named(tmp_path: Path, fill, few) -> None:
+    fill(tmp_path / "run", {(f"head{k}", "dtd"): 0.5 for k in range(5)}, 2)
+    faults = write_submission(collect_runs(tmp_path / "run").runs, tmp_path / "mine", "Mine")
+    assert "(head0 on dtd: 2, head1 on dtd: 2, head2 on dtd: 2 and 2 more)" in "; ".join(faults)
+
+
 def test_too_few_episodes_and_what_is_not_said(tmp_path: Path, fill, few) -> None:
     fill(tmp_path / "run", SKILLS, 3, git=None, backbones=[{"backbone": "b", "source": "x"}])
     faults = write_submission(collect_runs(tmp_path / "run").runs, tmp_path / "mine", "Mine")
     text = "; ".join(faults)
-    assert "finetune on dtd: 3" in text
+    assert "fewer than 4 episodes (finetune on dtd: 3, sur on dtd: 3)" in text
     assert "does not say the commit, weights and classes of b" in text
     with pytest.raises(InputError, match=r"mine: is not complete: .*the commit.*fewer than 4"):
         read_submission(tmp_path / "mine")
