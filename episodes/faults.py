@@ -2,7 +2,7 @@
 
 import difflib
 import errno
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -64,6 +64,12 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
     guess = nearest(name, names)
     hint = f"Did you mean '{guess}'? " if guess else ""
     return InputError(f"unknown {kind} '{name}'.", remedy=f"{hint}Known: {', '.join(names)}.")
+
+
+def enumerate_some(names: Sequence[str], most: int) -> str:
+    """The first names of a list, and how many there are beside them."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def is_disk_full(error: BaseException) -> bool:

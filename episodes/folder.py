@@ -28,7 +28,7 @@ from pathlib import Path
 
 import numpy as np
 
-from episodes.faults import InputError, changed_meanwhile
+from episodes.faults import InputError, changed_meanwhile, enumerate_some
 from episodes.plan import Integers
 from episodes.protocol import SOURCES, Split
 from episodes.spec import SourceSpec
@@ -213,8 +213,7 @@ def _claims_to_be_image(entry: os.DirEntry[str]) -> bool:
 
 def _enumerate(paths: Sequence[str], folder: Path) -> str:
     names = [_printable(os.path.relpath(path, folder)) for path in sorted(paths)]
-    more = len(names) - NAMED_AT_MOST
-    return ", ".join(names[:NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")
+    return enumerate_some(names, NAMED_AT_MOST)
 
 
 def _is_utf8(name: str) -> bool:

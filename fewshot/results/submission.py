@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from episodes.faults import InputError
+from episodes.faults import InputError, enumerate_some
 from fewshot.results.collection import StoredRun, collect_runs
 from fewshot.results.exchange import export_runs, import_file
 from fewshot.results.file import ROWS_FILE
@@ -189,9 +189,7 @@ def check_runs(
         if count < FEWEST_EPISODES
     ]
     if few:
-        more = f" and {len(few) - NAMED} more" if len(few) > NAMED else ""
-        shown = ", ".join(few[:NAMED]) + more
-        faults.append(f"fewer than {FEWEST_EPISODES} episodes ({shown})")
+        faults.append(f"fewer than {FEWEST_EPISODES} episodes ({enumerate_some(few, NAMED)})")
     return faults
 
 
