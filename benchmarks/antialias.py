@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """What anti-aliasing costs: forward and backward pass of networks, side by side in one run.
 
-benchmarks/antialias.py [--sizes 84 224] [--batch 32] [--rounds 5] [--threads 1]
+benchmarks/antialias.py [--networks resnet18 aa_resnet18] [--sizes 84 224] [--batch 32]
+                        [--rounds 5] [--threads 1]
 
-Prints time over that of the plain network and, beside it, FLOPs over the plain network's. Rounds
+Prints time over that of the first network and, beside it, FLOPs over the first network's. Rounds
 alternate between the networks; the least of each counts. On a CPU, processor time is taken, so that
 other work on the machine disturbs less. With a CUDA GPU, the same follows for it.
 
@@ -53,11 +54,11 @@ def train_step(network: nn.Module, images: Tensor) -> Callable[[], None]:
     return work
 
 
-def compare_networks(size: int, batch: int, rounds: int, device: str) -> None:
+def compare_networks(names: list[str], size: int, batch: int, rounds: int, device: str) -> None:
     shape = (batch, 3, size, size)
     images = torch.rand(shape, device=device).contiguous(memory_format=torch.channels_last)
     works, flops = {}, {}
-    for name in NAMES:
+    for name in names:
         try:
             network = build_bare_network(BackboneName.parse(name))
         except InputError as error:  # timm is not installed
@@ -67,7 +68,7 @@ def compare_networks(size: int, batch: int, rounds: int, device: str) -> None:
         network.to(device).to(memory_format=torch.channels_last).train()
         works[name] = train_step(network, images)
     times = least(works, rounds, device)
-    plain = NAMES[0]
+    plain = names[0]
     print(f"\n{device}, {size} px, batch {batch}: forward + backward")
     print(f"{'network':<22}{'ms':>9}{'time':>9}{'FLOPs':>9}{'time / FLOPs':>14}")
     for name, found in times.items():
@@ -105,6 +106,7 @@ def compare_ways(size: int, channels: int, batch: int, rounds: int, device: str)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--networks", nargs="+", default=NAMES)
     parser.add_argument("--sizes", type=int, nargs="+", default=[84, 224])
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=5)
@@ -113,7 +115,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
         for size in options.sizes:
-            compare_networks(size, options.batch, options.rounds, device)
+            compare_networks(options.networks, size, options.batch, options.rounds, device)
         print()
         if device == "cpu":
             for channels, size in ((64, 112), (128, 56), (64, 42), (128, 21)):

@@ -171,7 +171,7 @@ class Evaluation:
         done: Done = lambda label, plan: False,
         progress: Progress = lambda what, finished, total: None,
     ) -> Iterator[list[EpisodeRow]]:
-        """Accuracies of the entries on some episodes, as each window of them is finished.
+        """Accuracies of the entries on some episodes, as soon as they are known.
 
         A head that fails on an episode, or takes too long, has a failed row; the others go on.
 
@@ -179,17 +179,18 @@ class Evaluation:
             episodes: the first so many, or those of these numbers.
             done: tells of an entry's label and a plan whether the row exists already; such
                 rows are not computed again.
-            progress: called with "images" or "episodes", how many are finished, of how many.
+            progress: called with "images", how many are embedded, of how many.
 
         Yields:
-            The new rows of one episode.
+            New rows: of a head on features those of a window, of one that tunes the backbone
+            a single one.
 
         Raises:
             InputError: an image cannot be read, an episode has nothing to tell apart, or a head
                 of this project cannot work on what it is given.
         """
         plans = self.plans(episodes)
-        start, size, finished = 0, 1, 0
+        start, size = 0, 1
         while start < len(plans):
             window = plans[start : start + size]
             start, size = start + size, min(2 * size, WINDOW)
@@ -197,19 +198,17 @@ class Evaluation:
                 entry: [plan for plan in window if not done(entry.label, plan)]
                 for entry in self.entries
             }
-            frozen = [
-                plan for entry in todo if not entry.head.adapts_backbone for plan in todo[entry]
-            ]
-            self.store.embed(frozen, lambda n, total: progress("images", n, total))
-            found: dict[int, list[EpisodeRow]] = {plan.index: [] for plan in window}
+            frozen = [entry for entry in todo if not entry.head.adapts_backbone]
+            images_of = [plan for entry in frozen for plan in todo[entry]]
+            self.store.embed(images_of, lambda n, total: progress("images", n, total))
             for entry, missing in todo.items():
-                for plan, trial in self._trials(entry, missing):
-                    found[plan.index].append(make_row(entry, plan, trial))
-            for plan in window:
-                finished += 1
-                progress("episodes", finished, len(plans))
-                if found[plan.index]:
-                    yield found[plan.index]
+                rows = (
+                    make_row(entry, plan, trial) for plan, trial in self._trials(entry, missing)
+                )
+                if entry.head.adapts_backbone:
+                    yield from ([row] for row in rows)
+                elif together := list(rows):
+                    yield together
 
     def _trials(
         self, entry: Entry, plans: Sequence[EpisodePlan]

@@ -65,7 +65,7 @@ class Scoring:
     on_features: bool = True
 
     def work(self, bench: Bench, tell: Tell) -> Iterator[list[EpisodeRow]]:
-        """The rows that are not there yet, an episode at a time."""
+        """The rows that are not there yet, as soon as they are known."""
 
         def done(label: str, plan: EpisodePlan) -> bool:
             return label not in self.labels or (label, plan.index) in self.stored

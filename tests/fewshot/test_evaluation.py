@@ -176,6 +176,17 @@ def test_nothing_is_read_when_all_is_done(reader, backbones, monkeypatch):
     assert evaluate(reader, backbones[:1], ["prototypical"], done=lambda *a: True) == []
 
 
+def test_rows_come_as_soon_as_they_are_known(reader, backbones):
+    heads = [build_head(name) for name in ("prototypical", "finetune:layers=all,steps=1")]
+    evaluation = Evaluation(reader, backbones[:1], line_up(heads, ["resnet18"]), CPU)
+    groups = [sorted((row.head, row.index) for row in rows) for rows in evaluation.rows(3)]
+    frozen, tuned = groups[0][0][0], groups[1][0][0]
+    assert groups == [
+        *([(frozen, 0)], [(tuned, 0)]),
+        *([(frozen, 1), (frozen, 2)], [(tuned, 1)], [(tuned, 2)]),
+    ]
+
+
 def test_a_head_that_tunes_the_backbone_leaves_it_alone(reader, backbones):
     before = {n: w.clone() for n, w in backbones[0].state_dict().items()}
     rows = evaluate(reader, backbones[:1], ["finetune:layers=all,steps=2"], episodes=1)
