@@ -2,17 +2,23 @@
 """What anti-aliasing costs: forward and backward pass of networks, side by side in one run.
 
 benchmarks/antialias.py [--networks resnet18 aa_resnet18] [--sizes 84 224] [--batch 32]
-                        [--rounds 5] [--threads 1]
+                        [--rounds 10] [--threads 1]
 
 Prints time over that of the first network and, beside it, FLOPs over the first network's. Rounds
-alternate between the networks; the least of each counts. On a CPU, processor time is taken, so that
-other work on the machine disturbs less. With a CUDA GPU, the same follows for it.
+alternate between the networks; the ratio is the median over the rounds, with its quartiles. On a
+CPU, processor time is taken, so that other work on the machine disturbs less. With a CUDA GPU, the
+same follows for it.
+
+By default glibc takes the memory of every large map from the system anew, which has to clear it,
+and gives it back; MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=100000000000 in the environment keeps
+it.
 
 On CUDA, PyTorch's backward pass of reflection padding adds in no fixed order. The filters here do
 without it (`fewshot/antialiasing/blur.py`), so deterministic algorithms may be asked for.
 """
 
 import argparse
+import statistics
 import time
 from collections.abc import Callable
 
@@ -28,6 +34,9 @@ from fewshot.backbones import build_bare_network
 NAMES = ("resnet18", "aa_resnet18", "aa[skip]_resnet18", "aa[all]_resnet18", "timm/resnetblur18")
 
 
+Series = list[float]
+
+
 def seconds(work: Callable[[], None], device: str) -> float:
     clock = time.process_time if device == "cpu" else time.perf_counter
     start = clock()
@@ -37,13 +46,21 @@ def seconds(work: Callable[[], None], device: str) -> float:
     return clock() - start
 
 
-def least(works: dict[str, Callable[[], None]], rounds: int, device: str) -> dict[str, float]:
-    """The least time of each, in alternating rounds; the first round warms up."""
-    times: dict[str, list[float]] = {name: [] for name in works}
-    for _ in range(rounds + 1):
+def alternate(works: dict[str, Callable[[], None]], rounds: int, device: str) -> dict[str, Series]:
+    """The times of each, in alternating rounds; a first round that is not counted warms up."""
+    times: dict[str, Series] = {name: [] for name in works}
+    for number in range(rounds + 1):
         for name, work in works.items():
-            times[name].append(seconds(work, device))
-    return {name: min(found[1:]) for name, found in times.items()}
+            taken = seconds(work, device)
+            if number:
+                times[name].append(taken)
+    return times
+
+
+def ratios(times: Series, plain: Series) -> Series:
+    """Lower quartile, median and upper quartile of the ratios of the rounds."""
+    found = [one / other for one, other in zip(times, plain, strict=True)]
+    return statistics.quantiles(found, n=4, method="inclusive")
 
 
 def train_step(network: nn.Module, images: Tensor) -> Callable[[], None]:
@@ -67,15 +84,16 @@ def compare_networks(names: list[str], size: int, batch: int, rounds: int, devic
         flops[name] = inspect_network(network, size).flops
         network.to(device).to(memory_format=torch.channels_last).train()
         works[name] = train_step(network, images)
-    times = least(works, rounds, device)
+    times = alternate(works, rounds, device)
     plain = names[0]
     print(f"\n{device}, {size} px, batch {batch}: forward + backward")
-    print(f"{'network':<22}{'ms':>9}{'time':>9}{'FLOPs':>9}{'time / FLOPs':>14}")
+    print(f"{'network':<22}{'ms':>7}{'time':>9}{'quartiles':>16}{'FLOPs':>9}{'time / FLOPs':>14}")
     for name, found in times.items():
-        time_ratio, flop_ratio = found / times[plain], flops[name] / flops[plain]
+        low, time_ratio, high = ratios(found, times[plain])
+        flop_ratio = flops[name] / flops[plain]
         print(
-            f"{name:<22}{found * 1e3:>9.0f}{time_ratio:>8.3f}×{flop_ratio:>8.3f}×"
-            f"{time_ratio / flop_ratio:>14.3f}"
+            f"{name:<22}{min(found) * 1e3:>7.0f}{time_ratio:>8.3f}×{low:>8.3f}–{high:.3f}"
+            f"{flop_ratio:>10.3f}×{time_ratio / flop_ratio:>14.3f}"
         )
 
 
@@ -97,10 +115,10 @@ def compare_ways(size: int, channels: int, batch: int, rounds: int, device: str)
 
         return run
 
-    times = least({"pad": work(10**9), "without": work(1)}, rounds, device)
+    times = alternate({"pad": work(10**9), "without": work(1)}, rounds, device)
     print(
-        f"filter of {channels} × {size} × {size}: padded copy {times['pad'] * 1e3:.1f} ms, "
-        f"without {times['without'] * 1e3:.1f} ms"
+        f"filter of {channels} × {size} × {size}: padded copy {min(times['pad']) * 1e3:.1f} ms, "
+        f"without {min(times['without']) * 1e3:.1f} ms"
     )
 
 
@@ -109,7 +127,7 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", default=NAMES)
     parser.add_argument("--sizes", type=int, nargs="+", default=[84, 224])
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
