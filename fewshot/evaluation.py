@@ -26,7 +26,7 @@ KEPT = 10
 """Episodes of a source, the first, of which rows keep every guess; of all, they keep counts."""
 MOST_TIMEOUTS = 3
 """Episodes of a source on which a head may exceed its time; the others then count as failed."""
-CPU_BYTES, GPU_SHARE = 64 * 2**20, 0.25
+CPU_BYTES, GPU_SHARE = 2 * 2**20, 0.25
 """Memory for the episodes that a head works on at once: what a processor's cache is good for, or
 a share of the GPU's."""
 

@@ -92,13 +92,11 @@ class Support:
         """Scores `[E, ?, W]` with −∞ for padded classes, so that a softmax gives them nothing."""
         return scores if self.missing is None else scores.masked_fill(self.missing, -torch.inf)
 
-    def cross_entropy(self, scores: Tensor) -> Tensor:
-        """`[E]` the mean cross-entropy of each episode's support items, from scores `[E, N, W]`."""
-        surprise = torch.logsumexp(self.only_real(scores), dim=2) - (scores * self.members).sum(2)
-        return (surprise * self.items).sum(dim=1) / self.items.sum(dim=1)
-
     def score_gradient(self, scores: Tensor) -> Tensor:
-        """The gradient `[E, N, W]` of `cross_entropy` for the scores: softmax - one-hot, by N."""
+        """The gradient of each episode's mean cross-entropy for its scores `[E, N, W]`.
+
+        It is softmax - one-hot, by N; 0 for a padded item or class.
+        """
         return (softmax(self.only_real(scores)) - self.members) * self.shares
 
 

@@ -10,9 +10,10 @@ from torch.nn import functional
 
 from fewshot.heads.base import Features, Head, ImagePredictor, Predictor, check_setting
 from fewshot.heads.batch import EpisodeHead, EpisodePredictor, Support
-from fewshot.heads.descent import Adam
+from fewshot.heads.cross_entropy import SupportLoss
+from fewshot.heads.descent import Adam, descend
 from fewshot.heads.geometry import COSINE_SCALE, class_means, unit
-from fewshot.heads.layer import layer_gradient, prototype_layer, with_bias
+from fewshot.heads.layer import prototype_layer, with_bias
 from fewshot.heads.tuning import CHUNK, TuningHead, embed_all, embedder
 
 
@@ -76,11 +77,11 @@ class Finetune(TuningHead, EpisodeHead):
         return fit(self, backbone, images, labels, way, generator)
 
     def fit_episodes(self, support: Support) -> EpisodePredictor:
-        inputs, adam = self.layer_input(support.features[0]), Adam(self.lr)
-        weights = inputs.new_zeros(len(inputs), inputs.shape[2], support.members.shape[2])
-        for _ in range(self.steps):
-            weights += adam.change(layer_gradient(weights, inputs, support))
-        return lambda queries: self.layer_input(queries.features[0]) @ weights
+        inputs = self.layer_input(support.features[0])
+        start = inputs.new_zeros(len(inputs), support.members.shape[2], inputs.shape[2])
+        loss = SupportLoss(inputs, support)
+        weights = descend(start, loss.slope, Adam(self.lr), self.steps)
+        return lambda queries: self.layer_input(queries.features[0]) @ weights.mT
 
     def tune(
         self, network: nn.Module, images: Tensor, labels: Tensor, way: int, draw: torch.Generator

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from fewshot.heads.base import check_setting
 from fewshot.heads.batch import EpisodeHead, EpisodePredictor, Support
-from fewshot.heads.descent import Adam, Gradient, descend
+from fewshot.heads.cross_entropy import SupportLoss
+from fewshot.heads.descent import Adam, descend
 from fewshot.heads.geometry import COSINE_SCALE, class_means, cosines, unit
 
 
@@ -118,16 +119,15 @@ class FinetuneCosine(EpisodeHead):
         check_setting(self.lr > 0 and self.temperature > 0, self, "lr and temperature are positive")
 
     def fit_episodes(self, support: Support) -> EpisodePredictor:
-        items = unit(support.features[0])
+        loss = SupportLoss(unit(support.features[0]), support, self.temperature)
 
-        def slope(prototypes: Tensor) -> Tensor:
+        def slope(prototypes: Tensor, gradient: Tensor) -> None:
             units = unit(prototypes)
-            of_scores = support.score_gradient(self.temperature * items @ units.mT)
-            of_units = self.temperature * of_scores.mT @ items
+            loss.slope(units, gradient)
             # The derivative of a unit vector is the part of the change across it, by its length.
-            along = (of_units * units).sum(dim=2, keepdim=True)
+            along = (gradient * units).sum(dim=2, keepdim=True)
             lengths = (prototypes * units).sum(dim=2, keepdim=True)
-            return (of_units - along * units) / torch.where(lengths > 0, lengths, 1.0)
+            gradient.sub_(along * units).div_(torch.where(lengths > 0, lengths, 1.0))
 
         means = class_means(support.features[0], support.members)
         prototypes = descend(means, slope, Adam(self.lr), self.steps)
@@ -160,10 +160,10 @@ class Anil(EpisodeHead):
         check_setting(self.lr > 0, self, "lr is positive")
 
     def fit_episodes(self, support: Support) -> EpisodePredictor:
-        inputs, rule = with_bias(support.features[0]), Gradient(self.lr)
+        inputs = with_bias(support.features[0])
         weights = prototype_layer(class_means(support.features[0], support.members))
         if self.start == "zero":
             weights = torch.zeros_like(weights)
         for _ in range(self.steps):
-            weights = weights + rule.change(layer_gradient(weights, inputs, support))
+            weights = weights - self.lr * layer_gradient(weights, inputs, support)
         return lambda queries: with_bias(queries.features[0]) @ weights

@@ -29,7 +29,7 @@ from torch.nn import functional
 from episodes.images import compiled
 from fewshot.heads.base import check_setting
 from fewshot.heads.batch import SELECTION, EpisodeHead, EpisodePredictor, Queries, Size, Support
-from fewshot.heads.descent import ADADELTA, Adadelta, adadelta_step
+from fewshot.heads.descent import ADADELTA, Adadelta, adadelta_step, descend
 from fewshot.heads.geometry import COSINE_SCALE, inverse_length
 
 Array = NDArray[np.float64]
@@ -165,13 +165,14 @@ def descend_in_tensors(
     products: InnerProducts, support: Support, rates: Tensor, steps: int
 ) -> Tensor:
     """The logits `[E, K]` after so many steps of Adadelta with learning rates `[E]`."""
-    logit = products.dots.new_zeros(products.dots.shape[:2])
-    rule = Adadelta(rates[:, None])
-    for _ in range(steps):
+
+    def slope(logit: Tensor, gradient: Tensor) -> None:
         weights = relative_weights(logit)
-        gradient = weight_gradient(weights, products, support)
-        logit += rule.change(gradient * 2 * weights * (-logit).sigmoid())
-    return logit
+        of_weights = weight_gradient(weights, products, support)
+        torch.mul(of_weights, 2 * weights * (-logit).sigmoid(), out=gradient)
+
+    start = products.dots.new_zeros(products.dots.shape[:2])
+    return descend(start, slope, Adadelta(rates[:, None]), steps)
 
 
 def weight_gradient(weights: Tensor, products: InnerProducts, support: Support) -> Tensor:
@@ -233,8 +234,7 @@ def descend_episodes(
                 weights, dots[e], items[e], prototypes[e], labels[e], sizes[e, 0], sizes[e, 1]
             )
             step *= 2 * weights / (1 + np.exp(logit))
-            adadelta_step(step, gradients, changes, constants)
-            logit[:] -= rates[e] * step
+            adadelta_step(logit, step, gradients, changes, rates[e : e + 1], constants)
 
 
 @compiled

@@ -4,13 +4,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from episodes.images import compiled
 from fewshot.heads.base import check_setting
 from fewshot.heads.batch import EpisodeHead, EpisodePredictor, Queries, Support
+from fewshot.heads.cross_entropy import softmax_columns
 from fewshot.heads.descent import Adam, descend
 from fewshot.heads.geometry import class_means, softmax, squared_distances, unit
+
+Array = NDArray[np.float64]
+Integers = NDArray[np.int64]
 
 SMALL = 1e-12
 """Inside the logarithm of the conditional entropy, as in the released code."""
@@ -63,36 +70,104 @@ class Tim(EpisodeHead):
 
     def slope(
         self, items: Tensor, support: Support, queries: Queries
-    ) -> Callable[[Tensor], Tensor]:
-        """The function from prototypes `[E, W, D]` to the gradient of the loss for them.
+    ) -> Callable[[Tensor, Tensor], None]:
+        """What puts the gradient for prototypes `[E, W, D]` into a tensor of their shape.
 
         Args:
             items: `[E, N + Q, D]`, first the support.
             support, queries: what they are.
         """
-        count = support.members.shape[1]
-        query_count = queries.items.sum(dim=1, keepdim=True).clamp(min=1)
-        shares = (queries.items / query_count.to(items.dtype))[..., None]
+        columns = items.mT.contiguous()
+        scores = items.new_empty(len(items), support.members.shape[2], items.shape[1])
+        parts = [support.items.sum(dim=1), queries.items.sum(dim=1), support.ways]
+        sizes = torch.stack(parts, dim=1)
+        on_cpu = items.device.type == "cpu"
+        weights = (self.temperature, self.support_weight, self.entropy_weight)
 
-        def of_scores(scores: Tensor) -> Tensor:
-            """The gradient for the scores `[E, N + Q, W]`."""
-            chances = softmax(support.only_real(scores))
-            learned, guessed = chances[:, :count], chances[:, count:]
-            certainty = self.support_weight * (learned - support.members) * support.shares
-            mean = (guessed * shares).sum(dim=1, keepdim=True)
-            above = guessed + SMALL
-            # Up to a constant, which the softmax takes away.
-            slope = (mean + (mean == 0)).log() - self.entropy_weight * (
-                above.log() + guessed / above
-            )
-            pull = guessed * slope
-            spread = (pull - guessed * pull.sum(dim=2, keepdim=True)) * shares
-            return torch.cat([certainty, spread], dim=1)
-
-        def slope(prototypes: Tensor) -> Tensor:
-            squares = prototypes.square().sum(dim=2)[:, None] / 2
-            # The squares of the items are the same for every class.
-            slope = of_scores(self.temperature * (items @ prototypes.mT - squares))
-            return self.temperature * (slope.mT @ items - slope.sum(1)[..., None] * prototypes)
+        def slope(prototypes: Tensor, gradient: Tensor) -> None:
+            torch.bmm(prototypes, columns, out=scores)
+            if on_cpu:
+                tensors = scores, prototypes, gradient, support.labels, sizes
+                score_slopes(weights, *(tensor.numpy() for tensor in tensors))
+            else:
+                self.slopes_in_tensors(scores, prototypes, gradient, support, queries)
+            gradient.baddbmm_(scores, items, alpha=self.temperature)
 
         return slope
+
+    def slopes_in_tensors(
+        self,
+        scores: Tensor,
+        prototypes: Tensor,
+        gradient: Tensor,
+        support: Support,
+        queries: Queries,
+    ) -> None:
+        """`score_slopes`, in operations on tensors."""
+        squares = prototypes.square().sum(dim=2, keepdim=True)
+        chances = softmax(support.only_real(self.temperature * (scores - squares / 2).mT))
+        learned, guessed = chances.split([support.members.shape[1], queries.items.shape[1]], dim=1)
+        certainty = self.support_weight * (learned - support.members) * support.shares
+        counts = queries.items.sum(dim=1, keepdim=True).clamp(min=1).to(scores.dtype)
+        shares = (queries.items / counts)[..., None]
+        mean = (guessed * shares).sum(dim=1, keepdim=True)
+        above = guessed + SMALL
+        slopes = (mean + (mean == 0)).log() - self.entropy_weight * (above.log() + guessed / above)
+        away = slopes - (guessed * slopes).sum(dim=2, keepdim=True)
+        scores.copy_(torch.cat([certainty, guessed * away * shares], dim=1).mT)
+        torch.mul(prototypes, -self.temperature * scores.sum(dim=2, keepdim=True), out=gradient)
+
+
+@compiled
+def score_slopes(
+    weights: tuple[float, float, float],
+    scores: Array,
+    prototypes: Array,
+    gradient: Array,
+    labels: Integers,
+    sizes: Integers,
+) -> None:
+    """Turn products into the gradient of the loss for the scores, and begin that for prototypes.
+
+    The squares of the items are the same for every class, so the scores are without them; what the
+    entropies add to every class alike is left out, since a softmax takes it away.
+
+    Args:
+        weights: temperature, and those of support and entropy.
+        scores: `<w, x>` `[E, W, N + Q]`; becomes the gradient for `<w, x> - |w|^2 / 2`, but for
+            the temperature.
+        prototypes: w, `[E, W, D]`.
+        gradient: `[E, W, D]`; becomes what `|w|^2` adds to that for the prototypes.
+        labels: `[E, N]`.
+        sizes: `[E, 3]`: how many support items, queries and classes are real.
+    """
+    temperature, support_weight, entropy_weight = weights
+    most = labels.shape[1]
+    for e in range(len(scores)):
+        count, queries, way = sizes[e]
+        for c in range(way):
+            scores[e, c] -= np.dot(prototypes[e, c], prototypes[e, c]) / 2
+        learned = scores[e, :way, :count]
+        softmax_columns(learned, temperature)
+        for n in range(count):
+            learned[labels[e, n], n] -= 1
+        learned *= support_weight / count
+        guessed = scores[e, :way, most : most + queries]
+        softmax_columns(guessed, temperature)
+        slopes, pulls = np.empty((way, queries)), np.zeros(queries)
+        for c in range(way):
+            mean = guessed[c].sum() / max(queries, 1)
+            log_mean = np.log(mean) if mean > 0 else 0.0
+            for q in range(queries):
+                above = guessed[c, q] + SMALL
+                slope = log_mean - entropy_weight * (np.log(above) + guessed[c, q] / above)
+                pulls[q] += guessed[c, q] * slope
+                slopes[c, q] = slope
+        for c in range(way):
+            for q in range(queries):
+                guessed[c, q] *= (slopes[c, q] - pulls[q]) / queries
+        scores[e, way:] = 0
+        scores[e, :, count:most] = 0
+        scores[e, :, most + queries :] = 0
+        for c in range(len(scores[e])):
+            gradient[e, c] = (-temperature * scores[e, c].sum()) * prototypes[e, c]

@@ -77,11 +77,13 @@ class Url(EpisodeHead):
             features = features / features.abs().max().clamp(min=SMALLEST)
         shares = members / members.sum(dim=0)
         alignment = torch.eye(features.shape[1], dtype=features.dtype, device=features.device)
-        gradient, rule = torch.empty_like(alignment), Adadelta(self.lr)
+        gradient = torch.empty_like(alignment)
+        move = Adadelta(self.lr).begin(alignment, gradient)
         gradient_of = cosine_gradient if self.distance == "cosine" else euclidean_gradient
         for _ in range(self.steps):
             of_items = gradient_of(features @ alignment.T, members, shares)
-            alignment += rule.change(torch.mm(of_items.T, features, out=gradient))
+            torch.mm(of_items.T, features, out=gradient)
+            move()
         return alignment, shares.T @ features @ alignment.T
 
     def numbers(self, size: Size) -> int:

@@ -16,6 +16,7 @@ from fewshot.heads.batch import (
     gather_support,
     score_batch,
 )
+from fewshot.heads.cross_entropy import SupportLoss
 from tests.fewshot.heads.drawn import draw
 
 TEXTS = [
@@ -47,14 +48,28 @@ def test_padding_is_zero_and_belongs_to_no_class():
     assert [len(parts[0]) for parts in queries.unpadded()] == [4, 6]
 
 
-def test_cross_entropy_is_that_of_each_episode():
+def test_score_gradient_is_that_of_the_cross_entropy():
     episodes = [episode(0, [2, 1]), episode(1, [1, 3, 2])]
     support = gather_support(episodes)
     scores = torch.randn(2, 6, 3, generator=torch.Generator().manual_seed(0)).double()
+    found = support.score_gradient(scores)
     for e, one in enumerate(episodes):
-        real = scores[e, : len(one.labels), : one.way]
-        expected = torch.nn.functional.cross_entropy(real, one.labels)
-        torch.testing.assert_close(support.cross_entropy(scores)[e], expected)
+        real = scores[e, : len(one.labels), : one.way].requires_grad_()
+        torch.nn.functional.cross_entropy(real, one.labels).backward()
+        torch.testing.assert_close(found[e, : len(one.labels), : one.way], real.grad)
+    assert not found[0, 3:].any() and not found[0, :, 2].any()
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_support_loss_has_the_slope_of_its_scores(compiled):
+    support = gather_support([episode(0, [2, 1]), episode(1, [1, 3, 2])])
+    weights = torch.randn(2, 3, 12, generator=torch.Generator().manual_seed(0)).double()
+    items, found = support.features[0], torch.empty_like(weights)
+    loss = SupportLoss(items, support, 3.0)
+    loss.arrays = loss.arrays if compiled else []
+    loss.slope(weights, found)
+    of_scores = support.score_gradient(3 * items @ weights.mT)
+    torch.testing.assert_close(found, 3 * of_scores.mT @ items)
 
 
 @pytest.mark.parametrize("text", TEXTS)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fewshot.heads.descent import Adadelta, Adam, Gradient, descend
+from fewshot.heads.descent import Adadelta, Adam, descend
 
 MATRIX = torch.tensor([[3.0, 1.0], [1.0, 2.0]], dtype=torch.float64)
 START = torch.tensor([[1.0, -2.0], [0.5, 4.0]], dtype=torch.float64)
@@ -13,13 +13,13 @@ def loss(parameter):
     return (parameter @ MATRIX * parameter).sum(dim=1) + parameter[:, 0]
 
 
-def slope(parameter):
-    return parameter @ (MATRIX + MATRIX.T) + torch.tensor([1.0, 0.0])
+def slope(parameter, gradient):
+    gradient.copy_(parameter @ (MATRIX + MATRIX.T) + torch.tensor([1.0, 0.0]))
 
 
 @pytest.mark.parametrize(
     ("rule", "optimiser"),
-    [(Gradient, torch.optim.SGD), (Adam, torch.optim.Adam), (Adadelta, torch.optim.Adadelta)],
+    [(Adam, torch.optim.Adam), (Adadelta, torch.optim.Adadelta)],
 )
 def test_against_pytorch(rule, optimiser):
     parameter = START.clone().requires_grad_(True)
@@ -32,7 +32,7 @@ def test_against_pytorch(rule, optimiser):
     torch.testing.assert_close(found, parameter.detach(), rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize("rule", [Gradient, Adam, Adadelta])
+@pytest.mark.parametrize("rule", [Adam, Adadelta])
 def test_each_episode_has_its_own_rate(rule):
     rates = torch.tensor([[0.1], [0.02]], dtype=torch.float64)
     together = descend(START, slope, rule(rates), 9)

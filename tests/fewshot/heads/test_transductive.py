@@ -5,6 +5,9 @@ import torch
 from torch.nn import functional
 
 from fewshot import score
+from fewshot.heads.batch import Episode, gather_queries, gather_support
+from fewshot.heads.geometry import class_means
+from fewshot.heads.tim import Tim
 from tests.fewshot.heads.drawn import SHOTS, draw, means_of
 
 NEAR = {"rtol": 1e-7, "atol": 1e-9}
@@ -85,6 +88,20 @@ def test_tim(shots, signed):
         adam.step()
     scores = score("tim", raw, labels, raw_query, steps=60, lr=1e-3)
     torch.testing.assert_close(scores, logits(query).detach(), rtol=1e-6, atol=1e-7)
+
+
+def test_tim_slopes_are_the_same_compiled_and_in_tensors():
+    sizes = [(0, [2, 1]), (1, [1, 3, 2])]
+    episodes = [(*draw(seed, shots, [12], signed=True), len(shots)) for seed, shots in sizes]
+    support = gather_support([Episode(x, y, w, q, torch.Generator()) for x, y, q, w in episodes])
+    queries = gather_queries([[query[0][: 3 + w]] for _, _, query, w in episodes])
+    prototypes = class_means(support.features[0], support.members)
+    items = torch.cat([support.features[0], queries.features[0]], dim=1)
+    found, expected = torch.empty_like(prototypes), torch.empty_like(prototypes)
+    head, scores = Tim(), prototypes @ items.mT
+    head.slope(items, support, queries)(prototypes, found)
+    head.slopes_in_tensors(scores, prototypes, expected, support, queries)
+    torch.testing.assert_close(found, expected + head.temperature * scores @ items)
 
 
 def sinkhorn(kernel, share):
