@@ -16,8 +16,8 @@ from fewshot.heads.base import check_setting
 from fewshot.heads.batch import EpisodeHead, EpisodePredictor, Queries, Size, Support, padded
 from fewshot.heads.geometry import cholesky, class_means, predicted
 
-Covariance = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""Items `[N, D]`, their weights `[N]` and their mean `[D]` → `[D, D]`."""
+Covariance = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+"""Items `[N, D]`, their weights `[N]` and their mean `[D]` → L and R `[n, D]`: it is `L^T R`."""
 
 
 class Gaussians(NamedTuple):
@@ -44,14 +44,14 @@ def gaussians(items: Tensor, members: Tensor, covariance: Covariance) -> Gaussia
         covariance: gives S_k and S.
     """
     means, shots = class_means(items, members), members.sum(dim=0)
-    ones = torch.ones_like(members[:, 0])
-    whole = covariance(items, ones, items.mean(dim=0))
-    identity = torch.eye(len(whole), dtype=items.dtype, device=items.device)
-    spreads = [
-        torch.lerp(whole, covariance(items, members[:, k], means[k]), share) + identity
-        for k, share in enumerate((shots / (shots + 1)).tolist())
-    ]
-    return Gaussians(means, cholesky(torch.stack(spreads), floor=1))
+    left, right = covariance(items, torch.ones_like(members[:, 0]), items.mean(dim=0))
+    shares = shots / (shots + 1)
+    spreads = (1 - shares)[:, None, None] * (left.T @ right)
+    spreads.diagonal(dim1=1, dim2=2).add_(1)
+    for k, share in enumerate(shares.tolist()):
+        left, right = covariance(items, members[:, k], means[k])
+        spreads[k].addmm_(left.T, right, alpha=share)
+    return Gaussians(means, cholesky(spreads, floor=1))
 
 
 def unbiased(one_shot: str, ones: Tensor) -> Covariance:
@@ -63,28 +63,23 @@ def unbiased(one_shot: str, ones: Tensor) -> Covariance:
     """
     dim = ones @ ones
 
-    def covariance(items: Tensor, weights: Tensor, mean: Tensor) -> Tensor:
-        count = int(weights.sum())
+    def covariance(items: Tensor, weights: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
+        away, count = items[weights > 0] - mean, int(weights.sum())
         if count > 1:
-            return scatter(items, weights, mean) / (count - 1)
+            return away, away / (count - 1)
         if one_shot == "zero":
-            return items.new_zeros(items.shape[1], items.shape[1])
-        away = mean - (mean @ ones) / dim * ones
-        return (away @ away) / (dim - 1).clamp(min=1) * torch.outer(ones, ones)
+            return away, torch.zeros_like(away)
+        entries = mean - (mean @ ones) / dim * ones
+        return ones[None], (entries @ entries) / (dim - 1).clamp(min=1) * ones[None]
 
     return covariance
 
 
-def scatter(items: Tensor, weights: Tensor, mean: Tensor) -> Tensor:
-    """The weighted sum of `(x - mean)(x - mean)^T`: `[D, D]`."""
+def biased(items: Tensor, weights: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
+    """The weighted mean of `(x - mean)(x - mean)^T`."""
     there = weights > 0
     away = items[there] - mean
-    return away.T @ (weights[there, None] * away)
-
-
-def biased(items: Tensor, weights: Tensor, mean: Tensor) -> Tensor:
-    """The scatter divided by the sum of the weights."""
-    return scatter(items, weights, mean) / weights.sum()
+    return away, away * (weights[there, None] / weights.sum())
 
 
 @dataclass(frozen=True)

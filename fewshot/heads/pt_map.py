@@ -10,13 +10,12 @@ from torch import Tensor
 
 from episodes.images import compiled
 from fewshot.heads.base import check_setting
-from fewshot.heads.batch import EpisodeHead, EpisodePredictor, Queries, Support
-from fewshot.heads.geometry import class_means, squared_distances, unit
+from fewshot.heads.batch import EpisodeHead, EpisodePredictor, Queries, Size, Support
+from fewshot.heads.geometry import unit
 
 SMALL = 1e-6
 """Added to features before the root. Source: the paper's epsilon."""
 TOLERANCE, MOST_ROUNDS = 1e-6, 1000
-TINY = float(np.finfo(np.float64).tiny)
 
 Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -35,6 +34,9 @@ class PtMap(EpisodeHead):
     Source: Hu et al. 2021, "Leveraging the Feature Distribution in Transfer-based Few-Shot
     Learning", and its released code, whose lossless reduction of dimensions is left out.
     easy-few-shot-learning has `centre=false,rounds=30,step=0.3`.
+
+    Prototypes are means of items, so their distances follow from the inner products of the items,
+    which are computed once.
 
     Attributes:
         rounds: turns of transport and prototypes.
@@ -60,12 +62,13 @@ class PtMap(EpisodeHead):
         def predict(queries: Queries) -> Tensor:
             query = self.transform(queries.features[0], queries.items)
             both = torch.cat([items, query], dim=1)
-            prototypes = class_means(items, support.members)
+            products = both @ both.mT
+            plan = query.new_zeros(len(query), support.members.shape[2], query.shape[1])
+            parts = mean_parts(plan, support)
             for _ in range(self.rounds):
-                plan = self.transport(query, prototypes, support, queries)
-                means = class_means(both, torch.cat([support.members, plan], dim=1))
-                prototypes = prototypes + self.step * (means - prototypes)
-            return self.transport(query, prototypes, support, queries)
+                plan = self.transport(parts, products, support, queries)
+                parts = parts.lerp(mean_parts(plan, support), self.step)
+            return self.transport(parts, products, support, queries).mT
 
         return predict
 
@@ -79,48 +82,69 @@ class PtMap(EpisodeHead):
         return unit(centred * real[..., None])
 
     def transport(
-        self, query: Tensor, prototypes: Tensor, support: Support, queries: Queries
+        self, parts: Tensor, products: Tensor, support: Support, queries: Queries
     ) -> Tensor:
-        """The plan `[E, Q, W]`: each query is one unit of mass, each class receives Q / W."""
-        kernel = -self.sharpness * squared_distances(query, prototypes)
-        plan = support.only_real(kernel).exp() * queries.items[..., None]
+        """The plan `[E, W, Q]`: each query is one unit of mass, each class receives Q / W.
+
+        Args:
+            parts: `[E, W, N + Q]`, of the items in the prototypes.
+            products: `[E, N + Q, N + Q]`, inner products of the items.
+            support, queries: what they are.
+        """
+        inner = parts @ products
+        squares = (inner * parts).sum(dim=2, keepdim=True)
+        # As -||q - c||^2, but for a term of the query's own, which the transport takes away.
+        nearness = 2 * inner[..., support.members.shape[1] :] - squares
+        scores = support.only_real(self.sharpness * nearness.mT).mT
+        kernel = (scores - scores.amax(dim=1, keepdim=True)).exp()
         sizes = torch.stack([queries.items.sum(dim=1), support.ways], dim=1)
-        on_cpu = plan.cpu().contiguous()
+        on_cpu = kernel.cpu().contiguous()
         balance(on_cpu.numpy(), sizes.cpu().numpy())
-        return on_cpu.to(plan.device)
+        return on_cpu.to(kernel.device)
+
+    def numbers(self, size: Size) -> int:
+        return super().numbers(size) + 2 * size.items**2
+
+
+def mean_parts(plan: Tensor, support: Support) -> Tensor:
+    """The part `[E, W, N + Q]` of each item in the class means, queries being spread by a plan."""
+    members = torch.cat([support.members.mT, plan], dim=2)
+    mass = members.sum(dim=2, keepdim=True)
+    return members / torch.where(mass > 0, mass, 1.0)
 
 
 @compiled
 def balance(plans: Array, sizes: Integers) -> None:
-    """Sinkhorn's algorithm: scale rows and columns of each plan until neither changes much.
+    """Sinkhorn's algorithm: scale queries and classes of each plan until neither changes much.
 
     Compiled, on the CPU: a plan is small, and takes tens of rounds.
 
     Args:
-        plans: `[E, Q, W]`, positive; changed in place.
+        plans: `[E, W, Q]`, not negative, with a positive entry for every real query; changed in
+            place, and 0 for padded queries and classes.
         sizes: `[E, 2]`: how many queries and classes are real.
     """
     for e in range(len(plans)):
         count, way = sizes[e]
-        plan = plans[e, :count]
-        plan /= max(plan.sum(), TINY)
-        before = np.zeros(count)
-        received = np.empty(way)
+        plan = plans[e, :way, :count].copy()
+        of_query, of_class = np.full(count, 1 / plan.sum()), np.ones(way)
+        before, masses = np.zeros(count), np.empty(count)
         for _ in range(MOST_ROUNDS):
-            moved = 0.0
-            received[:] = 0
+            masses[:], moved = 0, 0.0
+            for c in range(way):
+                for q in range(count):
+                    masses[q] += of_class[c] * plan[c, q]
             for q in range(count):
-                mass = plan[q].sum()
+                mass = of_query[q] * masses[q]
                 moved = max(moved, abs(before[q] - mass))
                 before[q] = mass
             if not moved > TOLERANCE:
                 break
             for q in range(count):
-                row = plan[q, :way]
-                if before[q] > 0:
-                    row /= before[q]
-                received += row
+                of_query[q] = 1 / masses[q] if masses[q] > 0 else 0.0
             for c in range(way):
-                received[c] = count / way / received[c] if received[c] > 0 else count / way
-            for q in range(count):
-                plan[q, :way] *= received
+                received = np.dot(plan[c], of_query)
+                of_class[c] = count / way / received if received > 0 else count / way
+        plans[e] = 0
+        for c in range(way):
+            plans[e, c, :count] = of_class[c] * plan[c] * of_query

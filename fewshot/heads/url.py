@@ -66,25 +66,25 @@ class Url(EpisodeHead):
 
     def score(self, alignment: Tensor, prototypes: Tensor, queries: Tensor) -> Tensor:
         """Scores `[Q, W]` by aligned prototypes `[W, D]` of queries not yet aligned."""
-        items = queries @ alignment.T
+        items = queries @ alignment
         if self.distance == "cosine":
             return COSINE_SCALE * cosines(items, prototypes)
         return -squared_distances(items, prototypes)
 
     def align(self, features: Tensor, members: Tensor) -> tuple[Tensor, Tensor]:
-        """Learn the matrix `[D, D]` of one episode; also the prototypes `[W, D]` aligned by it."""
+        """Learn A^T `[D, D]` of one episode; also the prototypes `[W, D]` aligned by it."""
         if self.distance == "cosine":  # which no common factor changes
             features = features / features.abs().max().clamp(min=SMALLEST)
         shares = members / members.sum(dim=0)
         alignment = torch.eye(features.shape[1], dtype=features.dtype, device=features.device)
-        gradient = torch.empty_like(alignment)
+        gradient, items = torch.empty_like(alignment), torch.empty_like(features)
         move = Adadelta(self.lr).begin(alignment, gradient)
         gradient_of = cosine_gradient if self.distance == "cosine" else euclidean_gradient
         for _ in range(self.steps):
-            of_items = gradient_of(features @ alignment.T, members, shares)
-            torch.mm(of_items.T, features, out=gradient)
+            torch.mm(features, alignment, out=items)
+            torch.mm(features.T, gradient_of(items, members, shares), out=gradient)
             move()
-        return alignment, shares.T @ features @ alignment.T
+        return alignment, shares.T @ features @ alignment
 
     def numbers(self, size: Size) -> int:
         return super().numbers(size) + 6 * size.dims[0] ** 2
@@ -100,14 +100,16 @@ def cosine_gradient(items: Tensor, members: Tensor, shares: Tensor) -> Tensor:
     """
     prototypes = shares.T @ items
     of_items, of_prototypes = inverse_length(items), inverse_length(prototypes)
-    items, prototypes = items * of_items, prototypes * of_prototypes
-    cosine = items @ prototypes.T
+    prototypes *= of_prototypes
+    cosine = items @ prototypes.T * of_items
     slope = score_gradient(COSINE_SCALE * cosine, members) * COSINE_SCALE
     # The derivative of a unit vector is the part of the change across it, by its length.
     pull = slope * cosine
-    of_items = of_items * (slope @ prototypes - pull.sum(1)[:, None] * items)
-    of_prototypes = of_prototypes * (slope.T @ items - pull.sum(0)[:, None] * prototypes)
-    return of_items + shares @ of_prototypes
+    slope *= of_items
+    across = slope.T @ items - pull.sum(0)[:, None] * prototypes
+    moved = torch.cat([slope, shares * of_prototypes.T], dim=1)
+    gradient = moved @ torch.cat([prototypes, across])
+    return gradient.addcmul_(pull.sum(1, keepdim=True) * of_items.square(), items, value=-1)
 
 
 def euclidean_gradient(items: Tensor, members: Tensor, shares: Tensor) -> Tensor:
