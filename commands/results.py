@@ -138,6 +138,7 @@ def run(
 def list_runs(command: Ls, console: Console) -> int:
     """Print one line per run."""
     from fewshot.results.frames import load
+    from fewshot.results.rows import head_alone
 
     frames = load(command.results)
     grid = Table(box=None, pad_edge=False)
@@ -150,7 +151,8 @@ def list_runs(command: Ls, console: Console) -> int:
         rows = frames.rows[frames.rows["run"] == name]
         cells = [name, facts["path"], facts["time"], facts["benchmark"], facts["backbones"]]
         cells += [facts["seed"], len(rows), int((rows["status"] != "ok").sum())]
-        cells += [" ".join(rows[column].unique()) for column in ("head", "source")]
+        heads = dict.fromkeys(head_alone(label) for label in rows["head"].unique())
+        cells += [", ".join(heads), " ".join(rows["source"].unique())]
         grid.add_row(*("–" if cell is None else str(cell) for cell in cells))
     console.print(grid if len(frames.runs) else f"no runs in {command.results}", markup=False)
     for fault in frames.faults:

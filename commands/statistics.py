@@ -33,7 +33,7 @@ class Compare:
     runs: tyro.conf.Positional[tuple[str, ...]] = ()
     """Ids or folders; all of --results when none is given."""
     heads: tuple[str, ...] = ()
-    """Heads to compare, by label or by their names in the table; all when none is given."""
+    """Heads to compare, on whatever backbones, or names in the table; all when none is given."""
     results: Path = EVERYWHERE
     """Folder that holds run folders."""
 
@@ -75,7 +75,7 @@ def summarise(command: Summary, console: Console) -> int:
 
 def compare(command: Compare, console: Console) -> int:
     """Print the paired differences of every two methods."""
-    from itertools import combinations
+    from itertools import chain, combinations
 
     from episodes.faults import unknown_name
     from fewshot.results.collection import find_runs
@@ -87,12 +87,13 @@ def compare(command: Compare, console: Console) -> int:
     frames = load_runs(collection.runs, collection.faults)
     say_faults(frames.faults)
     methods = find_methods(frames)
-    for name in command.heads:
-        known = [name for method in methods for name in (method.name, method.head)]
-        if name not in known:
-            raise unknown_name("head", name, dict.fromkeys(known))
+    called = {method.name: [method.name, *names_of(method.head)] for method in methods}
+    for head in command.heads:
+        known = dict.fromkeys(chain(*called.values()))
+        if head not in known:
+            raise unknown_name("head", head, known)
     if command.heads:
-        methods = [method for method in methods if {method.name, method.head} & {*command.heads}]
+        methods = [method for method in methods if {*called[method.name]} & {*command.heads}]
     if len(methods) < 2:
         raise InputError("there are not two methods to compare.", remedy="Name more runs.")
     for first, second in combinations(methods, 2):
@@ -117,6 +118,14 @@ def compare(command: Compare, console: Console) -> int:
         grid.add_row("mean of sources", signed(*mean_over_sources(rows)))
         console.print(grid, markup=False)
     return 0
+
+
+def names_of(label: str) -> list[str]:
+    """What a head may be called: its label, without its backbone, without its mark."""
+    from fewshot.results.rows import head_alone
+
+    alone = head_alone(label)
+    return [label, alone, alone.removesuffix(" (transductive)")]
 
 
 def say_faults(faults: Sequence[str]) -> None:

@@ -15,7 +15,7 @@ from fewshot.backbones import Backbone
 from fewshot.features import FeatureStore, Shelf
 from fewshot.heads import Episode, EpisodeHead, Head
 from fewshot.heads.batch import Size, batches
-from fewshot.results.rows import FAILED, OK, ClassCount, EpisodeRow
+from fewshot.results.rows import FAILED, OK, ClassCount, EpisodeRow, head_alone
 from fewshot.trial import TIME_LIMIT, Trial, try_alone, try_together, try_tuning
 
 WINDOW = 25
@@ -51,7 +51,7 @@ class Entry:
     @property
     def transductive(self) -> bool:
         """Whether its scores of a query depend on the others; the label says so."""
-        return self.label.split(" @ ")[0].endswith("(transductive)")
+        return head_alone(self.label).endswith("(transductive)")
 
 
 def line_up(

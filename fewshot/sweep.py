@@ -21,6 +21,7 @@ from fewshot.ingredients import collect_ingredients, fingerprint
 from fewshot.listener import Listener
 from fewshot.results import RowStore
 from fewshot.results.file import ROWS_FILE
+from fewshot.results.rows import head_alone
 from fewshot.run import carry_out, choose_kind
 from fewshot.sources import find_records, open_sources
 from fewshot.study import Cell, Work, count_cells
@@ -182,7 +183,7 @@ def count_failed(experiment: Experiment, run: str, build_head: BuildHead) -> dic
         failures = store.failures(run, experiment.episodes)
     counts = Counter[str]()
     for (label, _), reasons in failures.items():
-        counts[label.split(" @ ")[0].removesuffix(" (transductive)")] += len(reasons)
+        counts[head_alone(label).removesuffix(" (transductive)")] += len(reasons)
     return {text: counts[str(build_head(text))] for text in experiment.heads}
 
 

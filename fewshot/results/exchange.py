@@ -107,6 +107,8 @@ def import_file(path: Path, store: RowStore) -> list[Merged]:
         InputError: the file cannot be read, is not one that `export_runs` wrote, or a row in it
             contradicts itself or the store.
     """
+    if path.suffix == ".csv":
+        raise InputError("holds rows, but not how they were made.", path, WHAT_TO_GIVE)
     described, records = _read_parquet(path) if path.suffix == ".parquet" else _read_json(path)
     number = -1
     try:

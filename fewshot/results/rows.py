@@ -8,6 +8,11 @@ from typing import NamedTuple
 OK, FAILED = "ok", "failed: "
 
 
+def head_alone(label: str) -> str:
+    """The head of a label, without the backbone that it works on: "sur" of "sur @ resnet18"."""
+    return label.split(" @ ")[0]
+
+
 class ClassCount(NamedTuple):
     """What one class of an episode had, and what the head got right.
 

@@ -98,12 +98,13 @@ def test_summary_and_compare(folder, call):
 
 
 def test_compare_two_heads(call, tmp_path, folder):
-    changed = [replace(row, head="other") for row in rows(folder)]
+    changed = [replace(row, head="other (transductive) @ net") for row in rows(folder)]
     call("merge", folder, "--into", tmp_path)
     with RowStore(tmp_path / "rows.sqlite") as store:
         store.add(store.runs()[0].id, changed)
-    status, out, _ = call("compare", tmp_path)
-    assert status == 0 and "other − prototypical" in out
+    assert "other (transductive), prototypical" in call("ls", "--results", tmp_path)[1]
+    status, out, _ = call("compare", tmp_path, "--heads", "prototypical", "other")
+    assert status == 0 and "other (transductive) @ net − prototypical" in out
     assert "+0.00 ± 0.00" in out and "mean of sources" in out
 
 

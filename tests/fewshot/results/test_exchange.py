@@ -56,6 +56,8 @@ def test_a_round_trip(tmp_path: Path, fill, kind: str) -> None:
 def test_csv_is_a_plain_table(tmp_path: Path, fill) -> None:
     run = fill(tmp_path / "a", SKILLS, 4)
     export_runs(collect_runs(tmp_path / "a").runs, tmp_path / "out.csv")
+    with RowStore(tmp_path / "b") as store, pytest.raises(InputError, match="how they were made"):
+        import_file(tmp_path / "out.csv", store)
     frame = pd.read_csv(tmp_path / "out.csv")
     rows, _ = content(tmp_path / "a")
     assert set(frame["run"]) == {run}
