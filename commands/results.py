@@ -136,22 +136,31 @@ def run(
 
 
 def list_runs(command: Ls, console: Console) -> int:
-    """Print one line per run."""
+    """Print one line per run, with every folder that holds part of it."""
+    from fewshot.results.collection import collect_runs
     from fewshot.results.frames import load
     from fewshot.results.rows import head_alone
 
     frames = load(command.results)
+    folders: dict[str, list[str]] = {}
+    for stored in collect_runs(command.results).runs:
+        folders.setdefault(stored.run.id, []).append(str(stored.path.parent))
     grid = Table(box=None, pad_edge=False)
-    for name in ("run", "folder", "time (UTC)", "benchmark", "backbones", "seed", "rows", "failed"):
-        grid.add_column(name, justify="right" if name in ("seed", "rows", "failed") else "left")
-    for column in ("heads", "sources"):
-        grid.add_column(column)
-    for name in map(str, frames.runs.index):
-        facts = frames.runs.loc[name]
-        rows = frames.rows[frames.rows["run"] == name]
-        cells = [name, facts["path"], facts["time"], facts["benchmark"], facts["backbones"]]
-        cells += [facts["seed"], len(rows), int((rows["status"] != "ok").sum())]
+    for name in ("run", "time (UTC)"):
+        grid.add_column(name, no_wrap=True)
+    for name in ("folder", "benchmark", "backbones"):
+        grid.add_column(name, overflow="fold")
+    for name in ("seed", "rows", "failed"):
+        grid.add_column(name, justify="right")
+    for name in ("heads", "sources"):
+        grid.add_column(name, overflow="fold")
+    for run in map(str, frames.runs.index):
+        facts = frames.runs.loc[run]
+        rows = frames.rows[frames.rows["run"] == run]
+        time = None if facts["time"] is None else facts["time"][:16].replace("T", " ")
         heads = dict.fromkeys(head_alone(label) for label in rows["head"].unique())
+        cells = [run, time, "\n".join(folders[run]), facts["benchmark"], facts["backbones"]]
+        cells += [facts["seed"], len(rows), int((rows["status"] != "ok").sum())]
         cells += [", ".join(heads), " ".join(rows["source"].unique())]
         grid.add_row(*("–" if cell is None else str(cell) for cell in cells))
     console.print(grid if len(frames.runs) else f"no runs in {command.results}", markup=False)
@@ -228,11 +237,13 @@ def export(command: Export, console: Console) -> int:
 def import_runs(command: Import, console: Console) -> int:
     """Bring the file in and say what became of its rows."""
     from fewshot.results import RowStore
-    from fewshot.results.exchange import import_file
+    from fewshot.results.exchange import merge_run, read_export
     from fewshot.results.file import ROWS_FILE
 
+    runs = read_export(command.file)
     with RowStore(command.into / ROWS_FILE) as store:
-        for merged in import_file(command.file, store):
+        for run, rows in runs:
+            merged = merge_run(store, run, rows)
             say_merged(merged.run, merged.added, merged.known, merged.differing, console)
     return 0
 

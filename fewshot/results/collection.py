@@ -88,7 +88,7 @@ def find_run(name: str, place: Path) -> StoredRun:
     if not collection.runs:
         unread = " ".join(collection.faults)
         raise InputError(f"there are no runs here. {unread}".strip(), folder or place)
-    raise unknown_name("run", wanted, [stored.run.id for stored in collection.runs])
+    raise unknown_name("run", wanted, dict.fromkeys(one.run.id for one in collection.runs))
 
 
 def find_runs(names: Iterable[str], place: Path) -> Collection:

@@ -107,6 +107,18 @@ def import_file(path: Path, store: RowStore) -> list[Merged]:
         InputError: the file cannot be read, is not one that `export_runs` wrote, or a row in it
             contradicts itself or the store.
     """
+    return [merge_run(store, run, rows) for run, rows in read_export(path)]
+
+
+def read_export(path: Path) -> list[tuple[Run, list[EpisodeRow]]]:
+    """The runs of an exported file, and the rows of each.
+
+    Raises:
+        InputError: the file cannot be read, is not one that `export_runs` wrote, or a row in it
+            contradicts itself.
+    """
+    if not path.is_file():
+        raise InputError("there is no such file.", path, WHAT_TO_GIVE)
     if path.suffix == ".csv":
         raise InputError("holds rows, but not how they were made.", path, WHAT_TO_GIVE)
     described, records = _read_parquet(path) if path.suffix == ".parquet" else _read_json(path)
@@ -126,7 +138,7 @@ def import_file(path: Path, store: RowStore) -> list[Merged]:
         place = f"row {number}" if number >= 0 else "the runs"
         what = f"is damaged in {place}: {type(error).__name__}: {error}."
         raise InputError(what, path, WHAT_TO_GIVE) from error
-    return [merge_run(store, run, rows[run.id]) for run in runs]
+    return [(run, rows[run.id]) for run in runs]
 
 
 def _row(record: Mapping[str, Any]) -> EpisodeRow:

@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -86,6 +87,8 @@ def test_export_import_merge(folder, call, tmp_path):
 def test_a_run_that_is_not_there(call, tmp_path):
     status, _, err = call("show", "abc", "--results", tmp_path / "none")
     assert status == 2 and "in which it could be a run" in err
+    status, _, err = call("import", tmp_path / "none.json", "--into", tmp_path / "new")
+    assert status == 2 and "no such file" in err and not (tmp_path / "new").exists()
 
 
 def test_summary_and_compare(folder, call):
@@ -102,7 +105,10 @@ def test_compare_two_heads(call, tmp_path, folder):
     call("merge", folder, "--into", tmp_path)
     with RowStore(tmp_path / "rows.sqlite") as store:
         store.add(store.runs()[0].id, changed)
-    assert "other (transductive), prototypical" in call("ls", "--results", tmp_path)[1]
+    call("merge", tmp_path, "--into", tmp_path / "copy")
+    listing = call("ls", "--results", tmp_path)[1]
+    assert "other (transductive), prototypical" in listing and f"{tmp_path}/copy" in listing
+    shutil.rmtree(tmp_path / "copy")
     status, out, _ = call("compare", tmp_path, "--heads", "prototypical", "other")
     assert status == 0 and "other (transductive) @ net − prototypical" in out
     assert "+0.00 ± 0.00" in out and "mean of sources" in out
