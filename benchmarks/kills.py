@@ -223,6 +223,8 @@ def ray_cluster(home: Path) -> Iterator[tuple[str, int]]:
         port = free.getsockname()[1]
     line = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"]
     line += ["--port", str(port), "--num-cpus", "2", "--include-dashboard", "false"]
+    # A cluster that is given by its address is told no token unless both sides are told to.
+    os.environ["RAY_AUTH_MODE"] = "disabled"
     line += ["--temp-dir", str(home / "ray"), "--object-store-memory", str(100 << 20)]
     process = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:

@@ -44,7 +44,10 @@ def connect(address: str) -> Any:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         except (OSError, ValueError, RuntimeError) as error:
             first = str(error).strip().split("\n")[0].rstrip(".")
-            remedy = "Start one with `ray start --head`, or give --ray local."
+            remedy = (
+                "Start one with `ray start --head`, or give --ray local. If it asks for a token, "
+                "set RAY_AUTH_MODE=token."
+            )
             raise InputError(
                 f"no Ray cluster answers ({first}).", f"--ray {address}", remedy
             ) from error
