@@ -5,6 +5,7 @@ a change to the backbone, or no end within the time limit make this trial a fail
 `InputError` of a head of this project stops the evaluation, since a setting is then wrong.
 """
 
+import faulthandler
 import inspect
 import math
 import signal
@@ -29,6 +30,8 @@ from fewshot.heads.batch import Told, score_and_tell
 
 TIME_LIMIT = 600.0
 """Seconds that a user's head may take for one episode."""
+STDERR = 2
+"""Its file descriptor, whatever stands for it in Python."""
 DIGITS = 4
 """Of what a head tells of itself."""
 
@@ -60,7 +63,10 @@ class OutOfTimeError(BaseException):
 def time_limit(seconds: float) -> Iterator[None]:
     """Raise `OutOfTimeError` in the block after so many seconds, and every second from then on.
 
-    Works in the main thread, on whatever runs in Python; elsewhere there is no limit.
+    Works in the main thread, on whatever runs in Python; elsewhere there is no limit. A call into
+    compiled code is not interrupted by that: if the block has not ended after twice the time, the
+    process does, with status 1, having printed where it was. A worker process is replaced, and
+    what ended it becomes a failed row.
     """
     if threading.current_thread() is not threading.main_thread() or not seconds:
         yield
@@ -71,9 +77,11 @@ def time_limit(seconds: float) -> Iterator[None]:
 
     before = signal.signal(signal.SIGALRM, stop)
     signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
+    faulthandler.dump_traceback_later(2 * seconds, exit=True, file=STDERR)  # needs no interpreter
     try:
         yield
     finally:
+        faulthandler.cancel_dump_traceback_later()
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
 
