@@ -1,11 +1,12 @@
 """Work in other processes, which leave with the caller."""
 
+import contextlib
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context, parent_process, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from threading import Thread
@@ -53,12 +54,8 @@ def spread(
     context = get_context("spawn")
     workers = min(jobs, len(tasks))
     with ProcessPoolExecutor(workers, context, initializer=_leave_at_once) as pool:
-        # A process inherits the mask: an interruption while it starts waits until it is ready.
-        signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTION)
-        try:
+        with deaf_to_interruption():
             places = {pool.submit(function, task): place for place, task in enumerate(tasks)}
-        finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPTION)
         try:
             for done in as_completed(places):
                 yield places.pop(done), done.result()
@@ -83,14 +80,21 @@ def start_connected(
     context = get_context("spawn")  # not forked: this process may hold threads
     own, its = context.Pipe()
     process = context.Process(target=_serve, args=(serve, its, *arguments))
-    # A process inherits the mask: an interruption while it starts is this one's to tell.
-    signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTION)
-    try:
+    with deaf_to_interruption():
         process.start()
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPTION)
     its.close()
     return process, own
+
+
+@contextlib.contextmanager
+def deaf_to_interruption() -> Iterator[None]:
+    """Within, processes start that no interruption wakes until they lift the mask they inherit."""
+    resource_tracker.ensure_running()  # with the first process; and in starting lifts the mask
+    signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTION)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, INTERRUPTION)
 
 
 def cause_of_death(process: SpawnProcess) -> str:

@@ -1,6 +1,9 @@
 """Work in several processes: all results, faults that travel, and a process that dies."""
 
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -36,3 +39,22 @@ def test_a_fault_keeps_its_parts(jobs):
 def test_a_process_that_dies_is_one_message():
     with pytest.raises(InputError, match=r"a working process died.*--jobs"):
         list(spread(die, [1, 2], 2))
+
+
+FIRST_START = """
+import signal
+from episodes.parallel import start_connected
+process, _ = start_connected(print)
+status = open(f"/proc/{process.pid}/status").read().split()
+masks = [int(status[status.index(name) + 1], 16) for name in ("SigBlk:", "SigIgn:")]
+process.kill()
+print(bool((masks[0] | masks[1]) >> (signal.SIGINT - 1) & 1))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc")
+def test_no_interruption_wakes_the_first_process_while_it_starts():
+    # in a process of its own: the first start of all lifts the mask if it is not prepared for
+    line = [sys.executable, "-c", FIRST_START]
+    found = subprocess.run(line, capture_output=True, text=True, check=True)
+    assert found.stdout == "True\n"
