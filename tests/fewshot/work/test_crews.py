@@ -4,11 +4,16 @@ import os
 import re
 import signal
 import sys
+from multiprocessing import Pipe
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from episodes import InputError
 from fewshot.results import RowStore
+from fewshot.work.bench import Bench
+from fewshot.work.processes import serve
 from run_meta_dataset import main
 from tests.fewshot.work.evaluations import carry_out, processes, rows, start, wait_for
 
@@ -177,3 +182,15 @@ def test_no_cluster_is_one_message(miniature, tmp_path, capsys):
         assert main([*flags, "--ray", address]) == 2
         err = " ".join(capsys.readouterr().err.split())
         assert f"--ray {address}: no Ray cluster answers" in err and "ray start --head" in err
+
+
+def test_a_worker_that_finds_other_files_says_so_and_does_nothing(monkeypatch):
+    bench = SimpleNamespace(shelf=SimpleNamespace(images={"dtd": "now", "fungi": "same"}))
+    monkeypatch.setattr(Bench, "open", lambda order, worker: bench)
+    own, its = Pipe()
+    serve(its, SimpleNamespace(images={"dtd": "at the start", "fungi": "same"}), 0)
+    fault = own.recv()
+    assert isinstance(fault, InputError) and "changed" in str(fault) and "dtd" in str(fault)
+    its.close()
+    with pytest.raises(EOFError):
+        own.recv()
