@@ -180,12 +180,18 @@ class RemoteFiles:
                 found[path] = self._patiently(path, lambda system, full: system.cat_file(full))
         return {path: bytes(content) for path, content in found.items()}
 
-    def describe(self, path: str) -> tuple[int, int]:
+    def describe(self, path: str, anew: bool = False) -> tuple[int, int]:
         """Size of a file, and a number that is another one once it has changed.
+
+        Args:
+            path: of the file.
+            anew: whether to ask the server even where a listing of the folder is at hand.
 
         Raises:
             InputError: the file is missing, or the server does not answer.
         """
+        if anew:
+            self._files()[0].invalidate_cache()
         try:
             found = self._patiently(path, lambda system, full: system.info(full))
         except FileNotFoundError:

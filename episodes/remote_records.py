@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from episodes.block_cache import BlockCache, cache_limit
-from episodes.faults import InputError
+from episodes.faults import InputError, changed_meanwhile
 from episodes.protocol import Split
 from episodes.records import INDEX_FOLDER, INDEX_HEADER, INDEX_MAGIC, Records, Spans, cache_folder
 from episodes.remote import RemoteFiles
@@ -45,7 +45,11 @@ class RemoteFile:
         return self.read_spans([(start, stop)])[0]
 
     def read_spans(self, spans: Sequence[Span]) -> list[bytes]:
-        """The same for many; what is not in the cache is asked for at once."""
+        """The same for many; what is not in the cache is asked for at once.
+
+        Raises:
+            InputError: the file changed since it was described; nothing of it is kept.
+        """
         spans = [(start, min(stop, self._size)) for start, stop in spans]
         numbers = {
             number for start, stop in spans for number in range(start // BLOCK, -(-stop // BLOCK))
@@ -54,6 +58,8 @@ class RemoteFile:
         absent = sorted(number for number, block in blocks.items() if block is None)
         edges = [(n * BLOCK, min((n + 1) * BLOCK, self._size)) for n in absent]
         fetched = self._remote.fetch_spans(self._path, edges)
+        if absent and self._remote.describe(self._path, anew=True)[1] != self._changed:
+            raise changed_meanwhile(f"{self._remote.url}/{self._path}")
         for number, block in zip(absent, fetched, strict=True):
             blocks[number] = block
             self._cache.put(self._name, number, block)

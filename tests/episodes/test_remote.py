@@ -154,6 +154,18 @@ def test_a_file_that_changes_is_read_anew(web, records):
     assert again.fingerprint() != fingerprint
 
 
+@pytest.mark.parametrize("length", [1, 9])
+def test_a_file_that_changes_after_its_fingerprint_is_not_read(web, records, length):
+    path = records / "dtd" / "0.tfrecords"
+    opened = open_source(web.url, "dtd", Split.TRAIN)
+    count = opened.spec.images_per_class[0]
+    write_records(path, (encode_example(b"old", 0) for _ in range(count)))
+    opened.fingerprint()
+    write_records(path, (encode_example(b"new" * length, 0) for _ in range(count)))
+    with pytest.raises(InputError, match="has changed since this command began"):
+        opened.read(0, np.arange(count))
+
+
 def test_a_damaged_remote_record_is_an_error_and_a_damaged_block_is_not(web, records, tmp_path):
     opened = open_source(web.url, "dtd", Split.TEST)
     class_id = opened.spec.split_classes[Split.TEST].start
