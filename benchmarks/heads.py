@@ -6,7 +6,8 @@ Plans are those of a source of 20 classes of 600 images under md-v1; features ha
 are not negative, lie in feature files (eight of them for heads over several extractors), and are
 read from there in each measured run. The direct loop takes one episode after the other, in
 float32, class by class, with broadcast cosines and autograd; it runs on the first few episodes,
-whose mean time is scaled up. Both columns are of this run; predictions are compared on the same
+whose mean time is scaled up. Both columns are seconds of CPU time, of all threads together, which
+other work on the machine disturbs less, and of this run; predictions are compared on the same
 episodes.
 """
 
@@ -200,17 +201,17 @@ def main() -> None:
     way = np.mean([plan.way for plan in plans])
     print(f"{len(plans)} episodes, {way:.1f} ways, {support:.0f} support images on average,")
     print(f"{torch.get_num_threads()} threads, PyTorch {torch.__version__}, {device}\n")
-    titles = f"{'head':<13} {'seconds':>8} {'direct loop':>12} {'ratio':>7}"
+    titles = f"{'head':<13} {'CPU s':>8} {'direct loop':>12} {'ratio':>7}"
     print(f"{titles}  same predictions, accuracies")
     for name in options.heads:
         chosen = files if name == "sur" else files[:1]
         stored = Stored(chosen, device)
-        started = time.perf_counter()
+        started = time.process_time()
         scores = dict(ours(stored, name, plans))
-        seconds = time.perf_counter() - started
-        started = time.perf_counter()
+        seconds = time.process_time() - started
+        started = time.process_time()
         loops = [LOOPS[name](stored.read(plan, name)) for plan in plans[: options.direct]]
-        direct = (time.perf_counter() - started) / max(1, len(loops)) * len(plans)
+        direct = (time.process_time() - started) / max(1, len(loops)) * len(plans)
         same, right = [], []
         for number, theirs in enumerate(loops):
             truth = torch.tensor(plans[number].query_labels)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import fewshot
 from episodes.faults import InputError
 from fewshot import score
-from fewshot.cost import TUNING, tunes_backbone
+from fewshot.cost import HEAD_CORE_SECONDS, TUNING, head_core_seconds, tunes_backbone
 from fewshot.heads import HEADS, build_head
 from fewshot.heads import TUNING as TUNING_HEADS
 from fewshot.heads.finetune import Finetune
@@ -125,6 +125,11 @@ def test_cost_knows_the_heads_that_tune() -> None:
     assert {head.name for head in TUNING_HEADS} - {"finetune"} == set(TUNING)
     assert tunes_backbone("finetune:layers=all") and tunes_backbone("tsa:steps=3")
     assert not tunes_backbone("finetune") and not tunes_backbone("tim")
+
+
+def test_cost_knows_slow_heads_from_light_ones() -> None:
+    assert set(HEAD_CORE_SECONDS) <= set(HEADS)
+    assert head_core_seconds("tim:lr=0.1") == HEAD_CORE_SECONDS["tim"] > head_core_seconds("knn")
 
 
 FROZEN = [name for name in HEADS if name != "urt" and not build_head(name).adapts_backbone]
