@@ -172,7 +172,7 @@ def check_support(support: Features, labels: Tensor, way: int, head: Head) -> No
 
     Raises:
         InputError: see `check_labels`; also for features that are not `[N, D]` tensors of
-            floating point, and several extractors for a head that takes one.
+            floating point with D > 0, and several extractors for a head that takes one.
     """
     if not support:
         raise InputError("there is no feature extractor.", "support")
@@ -183,11 +183,11 @@ def check_support(support: Features, labels: Tensor, way: int, head: Head) -> No
             "Choose one of them, or a head over several such as sur.",
         )
     for features in support:
-        if features.ndim != 2 or not features.is_floating_point():
+        if features.ndim != 2 or not features.shape[1] or not features.is_floating_point():
             raise InputError(
                 f"features are a {features.dtype} tensor of shape {list(features.shape)}.",
                 "support",
-                "Give floating-point features, [N, D] for each extractor.",
+                "Give floating-point features, [N, D] with D > 0, for each extractor.",
             )
     counts = {len(features) for features in support}
     if len(counts) > 1:

@@ -167,6 +167,7 @@ def test_score_of_no_query_is_empty() -> None:
         (torch.stack([FEATURES] * 2), LABELS, FEATURES, "takes one feature extractor"),
         (FEATURES[0], LABELS, FEATURES, "[N, D], or [K, N, D]"),
         (FEATURES.long(), LABELS, FEATURES, "floating-point"),
+        (FEATURES[:, :0], LABELS, FEATURES[:, :0], "with D > 0"),
         ([], LABELS, FEATURES, "no feature extractor"),
         ([FEATURES, FEATURES[:2]], LABELS, FEATURES, "takes one feature extractor"),
         (FEATURES, LABELS * 10**12, FEATURES, "classes have no support item (first: class 1)"),
