@@ -19,6 +19,7 @@ without it (`fewshot/antialiasing/blur.py`), so deterministic algorithms may be 
 
 import argparse
 import statistics
+import sys
 import time
 from collections.abc import Callable
 
@@ -54,6 +55,7 @@ def alternate(works: dict[str, Callable[[], None]], rounds: int, device: str) ->
             taken = seconds(work, device)
             if number:
                 times[name].append(taken)
+        print(f"round {number} of {rounds}", end="\r", file=sys.stderr)
     return times
 
 

@@ -40,6 +40,27 @@ def blur(maps: Tensor, kernel: Tensor, stride: Pair) -> Tensor:
         return _depthwise(_padded(maps, kernel), kernel, stride)
 
 
+def blur_backward(gradient: Tensor, kernel: Tensor, stride: Pair, maps: Tensor) -> Tensor:
+    """The gradient of the maps that `blur` filtered, from that of its result.
+
+    Args:
+        gradient: [N, C, ⌈H / stride⌉, ⌈W / stride⌉].
+        kernel, stride: as given to `blur`.
+        maps: [N, C, H, W]; only shape, type and layout count, `blur` being linear.
+
+    Returns:
+        [N, C, H, W].
+    """
+    if _fast(maps, kernel, stride):
+        gradient = gradient.contiguous(memory_format=_layout(maps))
+        spread: Tensor = _Spread.apply(gradient, kernel, stride, (maps.shape[2], maps.shape[3]))
+        return spread
+    with torch.enable_grad():
+        own = maps.detach().requires_grad_()
+        result = blur(own, kernel, stride)
+    return torch.autograd.grad(result, own, gradient)[0]
+
+
 def _fast(maps: Tensor, kernel: Tensor, stride: Pair) -> bool:
     if torch.compiler.is_compiling():
         return False  # the compiler makes no copy of the plain way's padding
@@ -50,6 +71,11 @@ def _fast(maps: Tensor, kernel: Tensor, stride: Pair) -> bool:
         for size, taps, factor in zip(maps.shape[-2:], kernel.shape, stride, strict=True)
     )
     return odd and room and (maps.is_cuda or min(maps.shape[-2:]) >= LARGE)
+
+
+def _layout(maps: Tensor) -> torch.memory_format:
+    last = maps.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if last else torch.contiguous_format
 
 
 def _depthwise(maps: Tensor, kernel: Tensor, stride: Pair, padding: Pair = (0, 0)) -> Tensor:
@@ -63,17 +89,12 @@ def _depthwise_backward(
 ) -> Tensor:
     """The gradient of the input [N, C, *size] of `_depthwise`."""
     number, channels = gradient.shape[:2]
-    layout = (
-        torch.channels_last
-        if gradient.is_contiguous(memory_format=torch.channels_last)
-        else torch.contiguous_format
-    )
     # Only the shape of this is read.
     like = torch.empty(
         (number, channels, *size),
         dtype=gradient.dtype,
         device=gradient.device,
-        memory_format=layout,
+        memory_format=_layout(gradient),
     )
     weight = kernel.expand(channels, 1, -1, -1)
     found: Tensor = torch.ops.aten.convolution_backward(
@@ -134,8 +155,7 @@ class _Blur(Function):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
         maps, kernel, ctx.stride = inputs
         ctx.size = (maps.shape[2], maps.shape[3])
-        last = maps.is_contiguous(memory_format=torch.channels_last)
-        ctx.layout = torch.channels_last if last else torch.contiguous_format
+        ctx.layout = _layout(maps)
         ctx.save_for_backward(kernel)
         ctx.save_for_forward(kernel)
 

@@ -1,8 +1,8 @@
-"""Max pooling at stride 1 and its filter, image by image.
+"""Max pooling at stride 1 and its filter, a few images at a time.
 
 Between the two lies a map four times as large as before, and eight bytes of index for each sample
 of it. A large batch pays more for that memory than for the arithmetic; a few images at a time stay
-in the processor's cache, and the backward pass computes them again. The bits are the same.
+in the processor's cache, and the backward pass pools them again. The bits are the same.
 """
 
 from typing import Any
@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from torch.autograd import Function
 from torch.nn import functional
 
-from fewshot.antialiasing.blur import Pair, blur
+from fewshot.antialiasing.blur import Pair, blur, blur_backward
 from fewshot.antialiasing.low_pass import LowPass
 
 WORTHWHILE = 32 * 2**20
 """Bytes of the dense map from which memory is got from the system anew every time."""
-AT_A_TIME = 4 * 2**20
+AT_A_TIME = 8 * 2**20
 """Bytes of it that are worked on at a time."""
 
 
@@ -65,14 +65,22 @@ class _PoolAndBlur(Function):
             result = _pool_and_blur(maps, ctx.window, kernel, ctx.stride)
             (found,) = torch.autograd.grad(result, maps, gradient, create_graph=True)
             return found, None, None, None
-        spread, done = torch.empty_like(maps), 0
+        size, padding, dilation = ctx.window
+        pool = [_pair(value) for value in (size, 1, padding, dilation)]
+        pool_backward = torch.ops.aten.max_pool2d_with_indices_backward.grad_input
+        found, done = torch.empty_like(maps), 0
         for few in _parts(maps):
             part = slice(done, done := done + len(few))
-            with torch.enable_grad():
-                own = few.detach().requires_grad_()
-                result = _pool_and_blur(own, ctx.window, kernel, ctx.stride)
-            (spread[part],) = torch.autograd.grad(result, own, gradient[part])
-        return spread, None, None, None
+            dense, places = functional.max_pool2d(
+                few, size, 1, padding, dilation, return_indices=True
+            )
+            spread = blur_backward(gradient[part], kernel, ctx.stride, dense)
+            pool_backward(spread, few, *pool, False, places, grad_input=found[part])
+        return found, None, None, None
+
+
+def _pair(value: int | Pair) -> list[int]:
+    return [value, value] if isinstance(value, int) else [*value]
 
 
 def _parts(maps: Tensor) -> tuple[Tensor, ...]:

@@ -267,6 +267,24 @@ def test_pooling_image_by_image_gives_the_same_bits(batch, size, kernel, monkeyp
     assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
 
 
+@pytest.mark.parametrize("window", [(2, 2, 0), (3, 2, 0), ((3, 5), 2, (1, 2)), (3, 3, 1, 2)])
+@pytest.mark.parametrize("filter", ["binomial3", "binomial4"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_any_window_is_pooled_a_few_images_at_a_time(monkeypatch, window, filter, dtype):
+    network = antialias(nn.Sequential(nn.MaxPool2d(*window)), "pool", filter)
+    torch.manual_seed(0)
+    maps = torch.randn(5, 8, 33, 30, dtype=dtype).relu().requires_grad_()
+    found = []
+    for worthwhile in (2**60, 1):
+        monkeypatch.setattr(pool, "WORTHWHILE", worthwhile)
+        monkeypatch.setattr(pool, "AT_A_TIME", 2 * maps[0].numel() * maps.element_size())
+        result = network(maps)
+        weights = torch.arange(result.numel(), dtype=dtype).view_as(result).sin()
+        found.append((result, *torch.autograd.grad(result, maps, weights)))
+    assert "PoolAndBlur" in type(result.grad_fn).__name__
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+
+
 def test_pooling_image_by_image_has_second_derivatives(monkeypatch):
     monkeypatch.setattr(pool, "WORTHWHILE", 1)
     torch.manual_seed(0)
