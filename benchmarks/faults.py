@@ -185,6 +185,8 @@ def main() -> int:
     options = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     names = options.names or [*KILLS, *CIRCUMSTANCES]
+    if unknown := [name for name in names if name not in {*KILLS, *CIRCUMSTANCES}]:
+        parser.error(f"unknown: {unknown}; there are {[*KILLS, *CIRCUMSTANCES]}")
     failed = False
     with tempfile.TemporaryDirectory(prefix="faults-") as home:
         os.environ["XDG_CACHE_HOME"] = f"{home}/cache"
