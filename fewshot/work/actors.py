@@ -173,6 +173,8 @@ class Actors:
 
     def _replace(self, worker: int, error: Exception) -> Died:
         self._ray.kill(self._actors.pop(worker))
+        # The end of its piece before may be awaited still, beside what it was doing.
+        self._awaited = {what: whose for what, whose in self._awaited.items() if whose != worker}
         self._bad_starts += 1
         why = str(error).strip().split("\n")[0]
         if self._bad_starts == BAD_STARTS * self.size:
