@@ -5,6 +5,7 @@ Pickled files are read by PyTorch's restricted reader, which makes tensors and p
 
 import argparse
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -53,15 +54,15 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if path.suffix == ".safetensors":
         return load_tensors(path)[0]
     try:
-        with torch.serialization.safe_globals(PLAIN_VALUES):
+        with torch.serialization.safe_globals(PLAIN_VALUES), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pickles that were not written by torch.save
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # of a damaged file the reader raises whatever it stumbles over
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
-            f"cannot be read as weights ({first}).",
+            f"cannot be read as weights ({_stumbled_over(error)}).",
             path,
-            "Only tensors and plain values are read, never other pickled objects: save its state "
-            "dict alone.",
+            "If it is damaged, download it again. Only tensors and plain values are read, never "
+            "other pickled objects: save the state dict alone.",
         ) from error
     for name in NESTED:
         if isinstance(content, dict) and isinstance(content.get(name), dict):
@@ -72,6 +73,14 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if not weights:
         raise InputError("holds no named tensors.", path, "Save a state dict.")
     return weights
+
+
+def _stumbled_over(error: Exception) -> str:
+    """What the restricted reader met, without its advice to do without the restriction."""
+    if found := re.search(r"GLOBAL ([\w.]+)", str(error)):
+        return f"it holds {found[1]}"
+    said = str(error).rpartition("WeightsUnpickler error: ")[2].strip()
+    return re.split(r"\n|\. ", said)[0].rstrip(".") or type(error).__name__
 
 
 def adopt(

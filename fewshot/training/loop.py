@@ -391,5 +391,5 @@ def _diverged(what: str, step: int, training: Training[Any]) -> InputError:
     return InputError(
         f"the {what} not finite at step {step}.",
         f"training of {training.objective.backbone.name}",
-        "Lower --learning-rate; the last good state is kept.",
+        "Lower --learning-rate; what was saved before stays.",
     )

@@ -85,7 +85,8 @@ class Recipe:
     """Which weights are kept: those of the last step, or the best by few_shot validation episodes
     or by top-1 on held_out images of the train classes."""
     validate_every: int = 0
-    """Steps between validations; 0 validates after every pass over the (first) source."""
+    """Steps between validations, where --select or --held-out asks for any; 0 validates after
+    every pass over the (first) source."""
     validation_episodes: int = 300
     """Episodes of the valid classes, per source; 0 for none."""
     validation_head: str = "prototypical"
