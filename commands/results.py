@@ -138,12 +138,13 @@ def run(
 def list_runs(command: Ls, console: Console) -> int:
     """Print one line per run, with every folder that holds part of it."""
     from fewshot.results.collection import collect_runs
-    from fewshot.results.frames import load
+    from fewshot.results.frames import load_runs
     from fewshot.results.rows import head_alone
 
-    frames = load(command.results)
+    collection = collect_runs(command.results)
+    frames = load_runs(collection.runs, collection.faults)
     folders: dict[str, list[str]] = {}
-    for stored in collect_runs(command.results).runs:
+    for stored in collection.runs:
         folders.setdefault(stored.run.id, []).append(str(stored.path.parent))
     grid = Table(box=None, pad_edge=False)
     for name in ("run", "time (UTC)"):

@@ -31,7 +31,7 @@ CPU_BYTES, GPU_SHARE = 2 * 2**20, 0.25
 a share of the GPU's."""
 
 Done = Callable[[str, EpisodePlan], bool]
-Progress = Callable[[str, int, int], None]
+Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ class Evaluation:
         self,
         episodes: int | Sequence[int],
         done: Done = lambda label, plan: False,
-        progress: Progress = lambda what, finished, total: None,
+        progress: Progress = lambda finished, total: None,
     ) -> Iterator[list[EpisodeRow]]:
         """Accuracies of the entries on some episodes, as soon as they are known.
 
@@ -179,7 +179,7 @@ class Evaluation:
             episodes: the first so many, or those of these numbers.
             done: tells of an entry's label and a plan whether the row exists already; such
                 rows are not computed again.
-            progress: called with "images", how many are embedded, of how many.
+            progress: told how many images are embedded, and of how many.
 
         Yields:
             New rows: of a head on features those of a window, of one that tunes the backbone
@@ -200,7 +200,7 @@ class Evaluation:
             }
             frozen = [entry for entry in todo if not entry.head.adapts_backbone]
             images_of = [plan for entry in frozen for plan in todo[entry]]
-            self.store.embed(images_of, lambda n, total: progress("images", n, total))
+            self.store.embed(images_of, progress)
             for entry, missing in todo.items():
                 rows = (
                     make_row(entry, plan, trial) for plan, trial in self._trials(entry, missing)

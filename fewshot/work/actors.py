@@ -83,7 +83,7 @@ class Worker:
     def work(self, piece: Piece) -> Iterator[Report | Exception]:
         """Do a piece."""
         try:
-            yield from reports(piece, self.bench, self.worker, lambda what, done, total: None)
+            yield from reports(piece, self.bench, self.worker, lambda done, total: None)
         except Exception as error:
             yield portable(error)
 

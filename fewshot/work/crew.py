@@ -99,6 +99,5 @@ class Here:
         self._follow = follow
         return next(self._reports)
 
-    def _tell(self, what: str, done: int, total: int) -> None:
-        if what == "images":
-            self._follow(0, done, total)
+    def _tell(self, done: int, total: int) -> None:
+        self._follow(0, done, total)

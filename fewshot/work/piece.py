@@ -20,7 +20,8 @@ SHARES = 8
 """Pieces for each worker, at least: so that none waits long for the last."""
 
 Thing = TypeVar("Thing")
-Tell = Callable[[str, int, int], None]
+Tell = Callable[[int, int], None]
+"""Told how many images are embedded, and of how many."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Embedding:
     def work(self, bench: Bench, tell: Tell) -> Iterator[list[EpisodeRow]]:
         """Embed the images; there are no rows."""
         store = bench.evaluation(self.source).store
-        store.embed_images(np.array(self.places), lambda done, of: tell("images", done, of))
+        store.embed_images(np.array(self.places), tell)
         yield from ()
 
     def halves(self) -> "list[Embedding]":

@@ -92,9 +92,8 @@ class Processes:
 def serve(connection: Connection, order: Order, worker: int) -> None:
     """What a worker does: open the bench, then one piece after another, until it is ended."""
 
-    def tell(what: str, done: int, total: int) -> None:
-        if what == "images":
-            connection.send((what, done, total))
+    def tell(done: int, total: int) -> None:
+        connection.send(("images", done, total))
 
     try:
         bench = Bench.open(order, worker)
