@@ -31,7 +31,7 @@ from fewshot.training.processes import Place
 from fewshot.training.recipe import Recipe
 from fewshot.training.settings import Settings
 from fewshot.training.supervised import MakeObjective, prepare
-from fewshot.training.teachers import card_of, load_teachers
+from fewshot.training.teachers import by_source, card_of, load_teachers
 from fewshot.training.validation import Validation
 
 WAIT_SECONDS = 2.0
@@ -158,7 +158,7 @@ class Job:
         if not settings.teachers:
             return CrossEntropy
         teaching = load_teachers(
-            settings.teachers, self.images, settings.image_size, settings.temperature
+            self._teachers(), self.images, settings.image_size, settings.temperature
         )
         if settings.method == "self_distillation":
             if (name := teaching.teachers[0].name) != settings.backbone:
@@ -177,6 +177,9 @@ class Job:
             steps=settings.teacher_steps or (steps,) * len(self.images),
             seed=self.recipe.seed,
         )
+
+    def _teachers(self) -> tuple[Path, ...]:
+        return by_source(self.settings.teachers, [one.reader.spec.name for one in self.images])
 
     # ---- from beginning to end ---------------------------------------------------------------
 
@@ -321,7 +324,7 @@ class Job:
         if settings.init is not None:
             found["init"] = card_of(settings.init).weights
         if settings.teachers:
-            found["teachers"] = [card_of(path).weights for path in settings.teachers]
+            found["teachers"] = [card_of(path).weights for path in self._teachers()]
             found["temperature"] = settings.temperature
         if settings.method == "self_distillation":
             found["teacher_weight"] = settings.teacher_weight

@@ -43,15 +43,16 @@ class Settings:
     train_sources: tuple[str, ...] = ("ilsvrc_2012",)
     """Sources whose train classes are learned; all takes those of the protocol."""
     teachers: tuple[Path, ...] = ()
-    """Checkpoints that teach, one per source."""
+    """Checkpoints that teach, one per source, in any order."""
     temperature: float = 4.0
     """Of the softmax by which a teacher's scores are compared."""
     teacher_weight: float = 0.5
     """self_distillation: share of the loss that compares with the teacher."""
     teacher_weights: tuple[float, ...] = ()
-    """distillation: weight of each teacher; 1 each when not given."""
+    """distillation: weight of each teacher, in the order of the sources; 1 each when not given."""
     teacher_steps: tuple[int, ...] = ()
-    """distillation: steps over which the weight of each teacher falls to 0; all when not given."""
+    """distillation: steps over which the weight of each teacher falls to 0, in the order of the
+    sources; all when not given."""
     image_size: int = 84
     """Side of the square images in pixels, e.g. 84, 126 or 224."""
     image_rule: str = "official"

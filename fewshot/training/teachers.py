@@ -19,6 +19,16 @@ def card_of(path: Path) -> Card:
     return read_card(load_tensors(path)[1], path)
 
 
+def by_source(paths: Sequence[Path], sources: Sequence[str]) -> tuple[Path, ...]:
+    """The teacher of each source, as their cards say; one without its own keeps the place given.
+
+    Raises:
+        InputError: a file cannot be read, or has no card.
+    """
+    trained_on = {card_of(path).source: path for path in paths}
+    return tuple(trained_on.get(source, path) for source, path in zip(sources, paths, strict=True))
+
+
 def load_teachers(
     paths: Sequence[Path], images: Sequence[LabelledImages], image_size: int, temperature: float
 ) -> Teaching:
@@ -45,7 +55,7 @@ def load_teacher(path: Path, images: LabelledImages, image_size: int) -> tuple[B
             f"has learned {len(card.classes)} classes of {card.source}, not the "
             f"{len(images.class_names)} train classes of {source}.",
             path,
-            "Give the teachers in the order of --train-sources.",
+            "Give one teacher for each of --train-sources.",
         )
     if card.image_size != image_size:
         raise InputError(

@@ -148,7 +148,7 @@ def test_one_network_per_source_then_one_for_all_then_one_that_learns_from_them(
     teachers = [tmp_path / "run" / f"{name}.safetensors" for name in ("dtd", "cu_birds")]
     assert all(path.exists() for path in teachers)
     assert train(*flags, "--method", "multi_domain")[0] == 0
-    taught = [*flags, "--method", "distillation", "--teachers", *teachers]
+    taught = [*flags, "--method", "distillation", "--teachers", *reversed(teachers)]
     assert train(*taught, "--learning-rate", "0.01")[0] == 0
     backbone, card = load_checkpoint(tmp_path / "run" / "distillation.safetensors", "resnet18")
     assert card.source == "dtd+cu_birds" and card.seen == ("dtd:train", "cu_birds:train")
