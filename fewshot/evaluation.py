@@ -32,6 +32,7 @@ a share of the GPU's."""
 
 Done = Callable[[str, EpisodePlan], bool]
 Progress = Callable[[int, int], None]
+"""Told how many images are embedded, and of how many."""
 
 
 @dataclass(frozen=True)

@@ -66,7 +66,7 @@ class _PoolAndBlur(Function):
             (found,) = torch.autograd.grad(result, maps, gradient, create_graph=True)
             return found, None, None, None
         size, padding, dilation = ctx.window
-        pool = [_pair(value) for value in (size, 1, padding, dilation)]
+        pool = (size, 1, padding, dilation, False)
         pool_backward = torch.ops.aten.max_pool2d_with_indices_backward.grad_input
         found, done = torch.empty_like(maps), 0
         for few in _parts(maps):
@@ -75,12 +75,8 @@ class _PoolAndBlur(Function):
                 few, size, 1, padding, dilation, return_indices=True
             )
             spread = blur_backward(gradient[part], kernel, ctx.stride, dense)
-            pool_backward(spread, few, *pool, False, places, grad_input=found[part])
+            pool_backward(spread, few, *pool, places, grad_input=found[part])
         return found, None, None, None
-
-
-def _pair(value: int | Pair) -> list[int]:
-    return [value, value] if isinstance(value, int) else [*value]
 
 
 def _parts(maps: Tensor) -> tuple[Tensor, ...]:

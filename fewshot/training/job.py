@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +158,7 @@ class Job:
         if not settings.teachers:
             return CrossEntropy
         teaching = load_teachers(
-            self._teachers(), self.images, settings.image_size, settings.temperature
+            self.teachers, self.images, settings.image_size, settings.temperature
         )
         if settings.method == "self_distillation":
             if (name := teaching.teachers[0].name) != settings.backbone:
@@ -178,7 +178,9 @@ class Job:
             seed=self.recipe.seed,
         )
 
-    def _teachers(self) -> tuple[Path, ...]:
+    @cached_property
+    def teachers(self) -> tuple[Path, ...]:
+        """The checkpoints that teach, in the order of the sources."""
         return by_source(self.settings.teachers, [one.reader.spec.name for one in self.images])
 
     # ---- from beginning to end ---------------------------------------------------------------
@@ -324,7 +326,7 @@ class Job:
         if settings.init is not None:
             found["init"] = card_of(settings.init).weights
         if settings.teachers:
-            found["teachers"] = [card_of(path).weights for path in self._teachers()]
+            found["teachers"] = [card_of(path).weights for path in self.teachers]
             found["temperature"] = settings.temperature
         if settings.method == "self_distillation":
             found["teacher_weight"] = settings.teacher_weight

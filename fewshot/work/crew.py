@@ -3,9 +3,10 @@
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol, Self
 
+from fewshot.evaluation import Progress
 from fewshot.results import EpisodeRow
 from fewshot.work.bench import Bench
-from fewshot.work.piece import Piece, Tell
+from fewshot.work.piece import Piece
 
 
 class Joined(NamedTuple):
@@ -65,7 +66,7 @@ class Crew(Protocol):
         ...
 
 
-def reports(piece: Piece, bench: Bench, worker: int, tell: Tell) -> Iterator[Report]:
+def reports(piece: Piece, bench: Bench, worker: int, tell: Progress) -> Iterator[Report]:
     """What a worker reports of a piece while it does it."""
     for rows in piece.work(bench, tell):
         yield Rows(worker, rows)

@@ -1,13 +1,13 @@
 """A piece of work: small enough to be done again, large enough to be worth a message."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 
 from episodes import EpisodePlan
-from fewshot.evaluation import Entry
+from fewshot.evaluation import Entry, Progress
 from fewshot.features import BATCH_SIZE, FeatureStore
 from fewshot.results import EpisodeRow
 from fewshot.work.bench import Bench
@@ -20,8 +20,6 @@ SHARES = 8
 """Pieces for each worker, at least: so that none waits long for the last."""
 
 Thing = TypeVar("Thing")
-Tell = Callable[[int, int], None]
-"""Told how many images are embedded, and of how many."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,7 @@ class Embedding:
     source: str
     places: tuple[int, ...]
 
-    def work(self, bench: Bench, tell: Tell) -> Iterator[list[EpisodeRow]]:
+    def work(self, bench: Bench, tell: Progress) -> Iterator[list[EpisodeRow]]:
         """Embed the images; there are no rows."""
         store = bench.evaluation(self.source).store
         store.embed_images(np.array(self.places), tell)
@@ -65,7 +63,7 @@ class Scoring:
     stored: frozenset[tuple[str, int]] = frozenset()
     on_features: bool = True
 
-    def work(self, bench: Bench, tell: Tell) -> Iterator[list[EpisodeRow]]:
+    def work(self, bench: Bench, tell: Progress) -> Iterator[list[EpisodeRow]]:
         """The rows that are not there yet, as soon as they are known."""
 
         def done(label: str, plan: EpisodePlan) -> bool:
