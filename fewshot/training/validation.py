@@ -1,6 +1,7 @@
 """What is measured on the way: few-shot episodes of valid classes, top-1 on held-out images."""
 
 from collections.abc import Sequence
+from itertools import chain
 
 import numpy as np
 import torch
@@ -65,8 +66,9 @@ class Validation:
         entries = line_up([self.head], [backbone.name])
         evaluation = Evaluation(reader, [backbone], entries, self.place.device, self.workers)
         accuracies = torch.zeros(count, dtype=torch.float64)
-        for rows in evaluation.rows(count, lambda label, plan: plan.index % ranks != rank):
-            accuracies[rows[0].index] = rows[0].correct / rows[0].query_count
+        together = evaluation.rows(count, lambda label, plan: plan.index % ranks != rank)
+        for row in chain.from_iterable(together):
+            accuracies[row.index] = row.correct / row.query_count
         mean, interval = mean_and_interval(self.place.sum(accuracies).tolist())
         return mean or 0.0, interval or 0.0
 
