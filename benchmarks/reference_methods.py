@@ -28,12 +28,12 @@ from run_meta_dataset import main  # noqa: E402
 
 SETTINGS: dict[str, tuple[str, ...]] = {
     "baseline": (),
-    "finetune": ("steps=20",),
+    "finetune": ("steps=10",),
     "protonet": (),
     "matchingnet": (),
     "relationnet": (),
     "maml": ("steps=5", "extra_steps=0"),
-    "proto_maml": (),
+    "proto_maml": ("steps=5", "extra_steps=0"),
     "anil": (),
     "ctx": (),
     "ctx:simclr=0.5": (),
