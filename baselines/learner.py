@@ -107,8 +107,12 @@ class Learner(nn.Module):
         state = self.state_dict()
         return {name: t for name, t in state.items() if not name.startswith(BACKBONE)}
 
-    def load_beside(self, weights: Mapping[str, Tensor]) -> None:
+    def load_beside(self, weights: Mapping[str, Tensor], remedy: str = "") -> None:
         """Take up what `beside` gave.
+
+        Args:
+            weights: by name.
+            remedy: what to do where they do not fit.
 
         Raises:
             InputError: a name or a shape differs: other settings, or another image size.
@@ -123,7 +127,7 @@ class Learner(nn.Module):
             raise InputError(
                 f"the weights beside the backbone do not fit: {', '.join(wrong[:3])}.",
                 f"learner {type(self).__name__}",
-                "Evaluate with the settings and the image size it was trained with.",
+                remedy,
             )
         self.load_state_dict(dict(weights), strict=False)
 

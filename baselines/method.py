@@ -98,7 +98,7 @@ class Method(Head):
             # a copy: a learner changes its backbone's batch norms, and may tune the weights
             own = copy.deepcopy(backbone).requires_grad_(True)
             learner = self.learner(own, images.shape[-1]).to(images)
-            learner.load_beside(learned)
+            learner.load_beside(*learned)
             learner.eval()
             support, targets = images.clone(), labels.long().clone()
 
@@ -110,11 +110,11 @@ class Method(Head):
 
         return scores
 
-    def _learned_by(self, backbone: Backbone) -> Mapping[str, Tensor]:
-        """What was learned beside a backbone by this method."""
+    def _learned_by(self, backbone: Backbone) -> tuple[Mapping[str, Tensor], str]:
+        """What this method learned beside a backbone, and what to do where it does not fit."""
         learned = backbone.learned
         if self.learns_from == "images":
-            return {}
+            return {}, ""
         if learned is None or learned.method != self.method:
             how = f"by {learned.method}" if learned is not None else "otherwise"
             raise InputError(
@@ -122,7 +122,9 @@ class Method(Head):
                 f"head {self}",
                 f"Give a --checkpoint that `baseline {self.method}` trained.",
             )
-        return learned.weights
+        others = self.unlike(learned.settings)
+        how = f"with {', '.join(others)}" if others else "at another image size"
+        return learned.weights, f"It was trained {how}: evaluate so."
 
 
 @contextmanager

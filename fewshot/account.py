@@ -41,7 +41,9 @@ def describe_makings(
     }
 
 
-def notes_on(experiment: Experiment, benchmark: str, cards: list[Card]) -> list[str]:
+def notes_on(
+    experiment: Experiment, benchmark: str, cards: Sequence[Card], entries: Sequence[Entry]
+) -> list[str]:
     """What a reader of the table must know about how its numbers came to be."""
     notes = []
     if benchmark.startswith("miniature"):
@@ -60,6 +62,11 @@ def notes_on(experiment: Experiment, benchmark: str, cards: list[Card]) -> list[
             notes.append(f"{card.backbone}: {what}.")
         elif card.seen == ("unknown",):
             notes.append(f"{card.backbone}: what its pre-training saw is unknown.")
+    for entry in entries:
+        settings = cards[entry.backbone or 0].learner
+        same_method = settings.keys() == asdict(entry.head).keys()
+        if same_method and (others := entry.head.unlike(settings)):
+            notes.append(f"{entry.label}: trained with {', '.join(others)}.")
     protocol = find_protocol(experiment.protocol)
     rules = f"{protocol.name} version {protocol.version} ({protocol.hash})"
     pixels = f"{experiment.image_size} px, image rule {experiment.image_rule}"

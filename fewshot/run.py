@@ -164,7 +164,7 @@ def carry_out(
     missing += [f"{label}: selects over the stages of the one backbone." for label in stages]
     missing += [f"{label}: ranked with no other." for label in apart]
     missing += [f"{sentence}." for sentence in seen]
-    notes = (*notes_on(experiment, benchmark, cards), *missing)
+    notes = (*notes_on(experiment, benchmark, cards, entries), *missing)
     write_tables(folder, table, title, notes)
     return Outcome(folder, beginning.run, table, title, notes)
 

@@ -24,8 +24,8 @@ What a head may rely on, and what the contract suite holds it to:
   `fit_backbone`, which takes images instead of features.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import MISSING, dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import ClassVar, Literal
 
 import torch
@@ -122,6 +122,16 @@ class Head:
             if field.default is MISSING or getattr(self, field.name) != field.default
         ]
         return f"{self.name}:{','.join(changed)}" if changed else self.name
+
+    def unlike(self, trained: Mapping[str, object]) -> list[str]:
+        """What it was trained with and has otherwise now, as `--heads` writes settings.
+
+        Args:
+            trained: settings of its training, by name.
+        """
+        own = asdict(self)
+        others = [name for name, value in trained.items() if own.get(name) != value]
+        return [f"{name}={spell_setting(trained[name])}" for name in others]
 
 
 def spell_setting(value: object) -> str:

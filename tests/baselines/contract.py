@@ -1,7 +1,7 @@
 """The rules of baselines/learner.py, each a check that takes a method."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from baselines.method import Method
 from baselines.table import build_head
 from baselines.training import Episodic
 from episodes.faults import InputError
-from fewshot.backbones import Backbone, build_backbone
+from fewshot.backbones import Backbone, Learned, build_backbone
 from fewshot.checkpoint import Card, hash_weights, load_checkpoint, save_checkpoint
 
 SIZE = 16
@@ -192,6 +192,20 @@ def check_other_checkpoint(method: Method, folder: Path) -> None:
         method.fit_backbone(network().double(), *arguments)
 
 
+def check_weights_of_other_settings(method: Method, folder: Path) -> None:
+    """Weights beside the backbone that do not fit: the message says how they were trained."""
+    learner, task = make_learner(method), make_task([2, 2])
+    backbone = checkpoint(method, learner, folder / "y.safetensors")
+    arguments = (task.support, task.labels, task.way, torch.Generator())
+    weights, settings = {"extra": torch.zeros(1)}, asdict(method)
+    backbone.learned = Learned(method.method, settings, weights)
+    with pytest.raises(InputError, match=r"do not fit: .* trained at another image size"):
+        method.fit_backbone(backbone, *arguments)
+    backbone.learned = Learned(method.method, settings | {"batch_norm": "other"}, weights)
+    with pytest.raises(InputError, match=r"do not fit: .* trained with batch_norm=other"):
+        method.fit_backbone(backbone, *arguments)
+
+
 def check_antialiased(method: Method, folder: Path) -> None:
     """The same weights with filters: other scores, and a gradient."""
     task = make_task([2, 2])
@@ -205,5 +219,10 @@ def check_antialiased(method: Method, folder: Path) -> None:
 CHECKS: list[Callable[[Method, Path], Any]] = [
     value for name, value in list(globals().items()) if name.startswith("check_")
 ]
-LEARNING = [check_gradients, check_learning, check_other_checkpoint]
+LEARNING = [
+    check_gradients,
+    check_learning,
+    check_other_checkpoint,
+    check_weights_of_other_settings,
+]
 """Those for methods that learn from episodes."""

@@ -105,6 +105,10 @@ def test_ordinary_heads_and_the_method_share_an_evaluation(finished, miniature, 
     assert main([*map(str, [*flags, "--heads", "prototypical", "learned_matchingnet"])]) == 0
     assert "learned_matchingnet" in capsys.readouterr().out
     assert [row for row in rows(tmp_path) if "learned" in row[0]] == rows(finished)
+    assert "trained with" not in (tmp_path / "table.md").read_text()
+    other = "learned_matchingnet:exact_cosine=true"
+    assert main([*map(str, [*flags, "--heads", other])]) == 0
+    assert f"{other}: trained with exact_cosine=false." in capsys.readouterr().out
     run = [*map(str, [*flags, "--heads", "learned_protonet"])]
     assert main(run) == 2
     assert "was trained by matchingnet, not by protonet" in capsys.readouterr().err
