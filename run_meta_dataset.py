@@ -137,7 +137,14 @@ def parse_command(arguments: list[str]) -> tuple[ModuleType, Any]:
 def run() -> int:
     """The program: as `main`, and an interruption at any moment is told in one line."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    status = main()
+    try:
+        try:
+            status = main()
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # who read the output has left, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 128 + signal.SIGPIPE
     signal.signal(signal.SIGINT, leave)
     return status
 
