@@ -28,7 +28,7 @@ from run_meta_dataset import main  # noqa: E402
 
 SETTINGS: dict[str, tuple[str, ...]] = {
     "baseline": (),
-    "finetune": ("steps=10",),
+    "finetune": ("steps=20",),
     "protonet": (),
     "matchingnet": (),
     "relationnet": (),
