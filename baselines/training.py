@@ -161,6 +161,10 @@ class EpisodicJob(Job):
         lessons = EpisodeLessons(EpisodeStream(mixture, self.place.shard), recipe)
         return Training(objective, lessons, recipe, self.place)
 
+    def _made_from(self) -> dict[str, object]:
+        """With the rules of the training episodes."""
+        return {**super()._made_from(), "episodes": self.train_episodes[0].sampler.protocol.hash}
+
     def card(self, metrics: dict[str, object]) -> Card:
         """What the checkpoint says of itself; its classifier has not been trained."""
         return replace(super().card(metrics), outputs=1, learner=asdict(self.method))

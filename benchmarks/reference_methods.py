@@ -74,17 +74,14 @@ def piece(output: Path, method: str, where: str, episodes: int) -> Path:
 
 
 def read(folder: Path, method: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Accuracies and chance levels of the episodes of each source, of a finished piece."""
+    """Accuracies and chance levels of the episodes of each source, of a piece's last run."""
     found: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     head = {"baseline": "benchmark_knn", "finetune": "benchmark_finetune"}
     name = head.get(method, f"learned_{method.partition(':')[0]}")
     with RowStore(folder / ROWS_FILE) as store:
-        rows = [
-            row
-            for run in store.runs()
-            for row in store.rows(run.id)
-            if row.head.replace(":", " ").split()[0] == name
-        ]
+        runs = [store.rows(run.id) for run in store.runs()]
+    of_runs = ([r for r in rows if r.head.replace(":", " ").split()[0] == name] for rows in runs)
+    rows = [own for own in of_runs if own][-1]  # those before are of other weights or settings
     for source in SOURCES:
         own = sorted((r for r in rows if r.source == source), key=lambda row: row.index)
         if own:

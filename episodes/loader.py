@@ -94,7 +94,7 @@ class LabelledImages:
             What is left, and what is held out; both with all classes and the same labels.
 
         Raises:
-            InputError: the share is impossible.
+            InputError: the share is impossible, or every class has a single image.
         """
         if not 0 < share < 1:
             raise InputError(f"a share of {share} cannot be held out.", remedy="Give 0.05, say.")
@@ -107,6 +107,9 @@ class LabelledImages:
             members = np.arange(first, last)
             count = min(max(1, round(share * len(members))), len(members) - 1)
             held[members[np.argsort(drawn[members], kind="stable")[: max(0, count)]]] = True
+        if not held.any():
+            what = "no class has two images: none can be held out."
+            raise InputError(what, f"source {spec.name}", "Leave --held-out out.")
         places = self._places(np.arange(len(self)))
         parts = copy(self), copy(self)
         parts[0]._chosen, parts[1]._chosen = places[~held], places[held]

@@ -56,7 +56,8 @@ class Card:
         outputs: rows of the classifier where they are not `classes`; of imported weights.
         metrics: what was measured when the weights were kept.
         origin: where imported weights come from.
-        made_from: hashes of the weights that it began with or was taught by, and how.
+        made_from: hashes of the weights that it began with or was taught by, and how; what it
+            was chosen by, and the rules of training episodes.
         learner: settings of the method, where it learned from episodes; empty for others.
     """
 

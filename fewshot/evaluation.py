@@ -216,19 +216,25 @@ class Evaluation:
     ) -> Iterator[tuple[EpisodePlan, Trial]]:
         """One entry on episodes whose images have been embedded, in any order."""
         head = entry.head
+        not_tried = Trial(failure=f"not tried after {MOST_TIMEOUTS} that took too long")
         if isinstance(head, EpisodeHead) and not head.adapts_backbone:
             sizes = [
                 Size(len(p.support_labels), len(p.query_labels), p.way, self._dims(entry))
                 for p in plans
             ]
             for batch in batches(head, sizes, self.max_bytes):
-                episodes = [self._episode(entry, plans[position]) for position in batch]
                 chosen = [plans[position] for position in batch]
-                yield from zip(chosen, try_together(head, episodes), strict=True)
+                if self.timeouts[entry.label] >= MOST_TIMEOUTS:
+                    trials = [not_tried] * len(chosen)
+                else:
+                    episodes = [self._episode(entry, plan) for plan in chosen]
+                    trials = try_together(head, episodes, self.time_limit)
+                self.timeouts[entry.label] += sum(trial.timed_out for trial in trials)
+                yield from zip(chosen, trials, strict=True)
             return
         for plan in plans:
             if self.timeouts[entry.label] >= MOST_TIMEOUTS:
-                trial = Trial(failure=f"not tried after {MOST_TIMEOUTS} that took too long")
+                trial = not_tried
             elif head.adapts_backbone:
                 images = self.reader.read(plan)
                 trial = try_tuning(

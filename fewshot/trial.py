@@ -86,20 +86,30 @@ def time_limit(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def try_together(head: EpisodeHead, episodes: Sequence[Episode]) -> list[Trial]:
+def try_together(
+    head: EpisodeHead, episodes: Sequence[Episode], limit: float = TIME_LIMIT
+) -> list[Trial]:
     """A head of this kind on several episodes at once.
 
-    If that fails, for want of memory or otherwise, the episodes are tried by halves.
+    If that fails, for want of memory, time or otherwise, the episodes are tried by halves, and draw
+    the same numbers again.
     """
     began = time.perf_counter()
+    undrawn = [episode.generator.get_state() for episode in episodes]
     try:
-        found = score_and_tell(head, episodes)
-    except (Exception, SystemExit) as error:
+        with time_limit(limit if is_own(head) else 0):
+            found = score_and_tell(head, episodes)
+    except (OutOfTimeError, Exception, SystemExit) as error:
         if isinstance(error, InputError) and not is_own(head):
             raise
         if len(episodes) > 1:
+            for episode, state in zip(episodes, undrawn, strict=True):
+                episode.generator.set_state(state)
             half = len(episodes) // 2
-            return try_together(head, episodes[:half]) + try_together(head, episodes[half:])
+            parts = episodes[:half], episodes[half:]
+            return [trial for part in parts for trial in try_together(head, part, limit)]
+        if isinstance(error, OutOfTimeError):
+            return [out_of_time(limit)]
         return [Trial(failure=describe(error, head), seconds=time.perf_counter() - began)]
     seconds = (time.perf_counter() - began) / len(episodes)
     return [
@@ -154,12 +164,17 @@ def _try(head: Head, work: Callable[[], Tensor], queries: int, way: int, limit: 
         with time_limit(limit if is_own(head) else 0):
             scores = work()
     except OutOfTimeError:
-        return Trial(failure=f"took more than {limit:g} s", seconds=limit, timed_out=True)
+        return out_of_time(limit)
     except (Exception, SystemExit) as error:
         if isinstance(error, InputError) and not is_own(head):
             raise
         return Trial(failure=describe(error, head), seconds=time.perf_counter() - began)
     return _judged(scores, queries, way, time.perf_counter() - began)
+
+
+def out_of_time(limit: float) -> Trial:
+    """A trial that exceeded so many seconds."""
+    return Trial(failure=f"took more than {limit:g} s", seconds=limit, timed_out=True)
 
 
 def _judged(scores: Any, queries: int, way: int, seconds: float, told: Told | None = None) -> Trial:

@@ -162,6 +162,8 @@ def _joined(parts: Sequence[pd.DataFrame], empty: Sequence[str]) -> pd.DataFrame
     rows = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[*empty])
     for name in {*NAMES} & {*rows.columns}:
         rows[name] = rows[name].astype("category")  # by number, files may differ
+    if "accuracy" in rows:  # where one file has a failure and another a result, the result counts
+        rows = rows.iloc[rows["accuracy"].isna().argsort(kind="stable")]
     return rows.sort_values(KEY, kind="stable").drop_duplicates(KEY).reset_index(drop=True)
 
 

@@ -236,6 +236,7 @@ class Job:
     def _carry_out(self, files: Files) -> None:
         settings, place = self.settings, self.place
         training = self.begin()
+        training.chosen_by = self.chosen_by
         if training.resume(files.state, self._say):
             self._say(f"{settings.name}: going on from step {training.step:,}.")
         elif files.state.exists():
@@ -319,10 +320,17 @@ class Job:
             metrics=metrics,
         )
 
+    @property
+    def chosen_by(self) -> dict[str, object]:
+        """The sources and the protocol by which the kept weights are chosen; none of the last."""
+        if self.recipe.select != "few_shot":
+            return {}
+        sources = [reader.images.spec.name for reader in self.episodes]
+        return {"chosen_on": sources, "chosen_by": find_protocol(self.settings.protocol).hash}
+
     def _made_from(self) -> dict[str, object]:
-        """Other weights that decide these, and how they do; JSON values."""
-        settings = self.settings
-        found: dict[str, object] = {}
+        """What else decides these weights, other weights among them; JSON values."""
+        settings, found = self.settings, self.chosen_by
         if settings.init is not None:
             found["init"] = card_of(settings.init).weights
         if settings.teachers:

@@ -29,16 +29,20 @@ from fewshot.training.lessons import Item, Lessons
 from fewshot.training.memory import too_large
 from fewshot.training.meter import Meter, Report
 from fewshot.training.objective import Objective
-from fewshot.training.optimizers import build_optimizer, load_optimizer, optimizer_state
-from fewshot.training.processes import Place
+from fewshot.training.optimizers import (
+    build_optimizer,
+    has_gradients,
+    load_optimizer,
+    optimizer_state,
+    scale_gradient,
+)
+from fewshot.training.processes import Place, synchronise_norms
 from fewshot.training.recipe import Recipe
 from fewshot.training.snapshots import Snapshots
 
 SAVE_EVERY_SECONDS = 60.0
 REPORT_EVERY_STEPS = 5
 """Reading the loss waits for a GPU, so it is not read at every step."""
-SHORTEST_SQUARE = 1e-5
-"""Of a gradient that is scaled to length 1; shorter ones stay shorter."""
 PROFILED = {"wait": 2, "warmup": 3, "active": 5}
 """Steps of the trace that `profile` writes, and before."""
 
@@ -87,6 +91,7 @@ class Training(Generic[Item]):
     Attributes:
         step: steps taken. total: steps in all.
         best: the best score so far and its step, or None.
+        chosen_by: what the kept weights are chosen by, beside the recipe; JSON values.
 
     Raises:
         InputError: the recipe cannot be followed here.
@@ -101,7 +106,7 @@ class Training(Generic[Item]):
         if recipe.sync_bn:
             if self.device.type != "cuda":
                 raise InputError("batch norm over processes needs GPUs.", "--sync-bn")
-            objective = nn.SyncBatchNorm.convert_sync_batchnorm(objective)
+            synchronise_norms(objective)
         # channels_last: the layout in which convolutions are fastest, on CPU and GPU alike.
         objective.to(self.device).to(memory_format=torch.channels_last)
         objective.train()
@@ -114,6 +119,7 @@ class Training(Generic[Item]):
         self.averaged = deepcopy(objective.backbone).eval() if recipe.ema else None
         self.step = 0
         self.best: tuple[float, int] | None = None
+        self.chosen_by: dict[str, object] = {}
         self.steps_per_epoch = lessons.period
         self.total = recipe.steps or recipe.epochs * self.steps_per_epoch
         if recipe.compile:
@@ -160,16 +166,19 @@ class Training(Generic[Item]):
                 loss = loss / parts if parts > 1 else loss
                 torch.autograd.backward(self.scaler.scale(loss))
             losses.append(loss.detach())
-        for optimizer, _ in self.optimizers:
+        # A companion whose teachers have all faded has no gradients, and no step.
+        moving = [optimizer for optimizer, _ in self.optimizers if has_gradients(optimizer)]
+        for optimizer in moving:
             if self.recipe.clip or self.recipe.unit_gradient:
                 self.scaler.unscale_(optimizer)
         if self.recipe.clip:
             nn.utils.clip_grad_norm_(self.objective.parameters(), self.recipe.clip)
         if self.recipe.unit_gradient:
             scale_gradient(self.objective)
-        for optimizer, _ in self.optimizers:
+        for optimizer in moving:
             self.scaler.step(optimizer)
-        self.scaler.update()
+        if moving:
+            self.scaler.update()
         self.step += 1
         if self.averaged is not None:
             average(self.averaged, self.objective.backbone, self.recipe.ema, self.step)
@@ -215,9 +224,9 @@ class Training(Generic[Item]):
     # ---- interruption and resumption ---------------------------------------------------------
 
     def identity(self) -> str:
-        """A hash of all that decides the weights: backbone, recipe, lessons, objective."""
+        """A hash of all that decides the weights and which are kept."""
         facts: list[object] = [self.objective.backbone.name, asdict(self.recipe)]
-        facts += [self.lessons.facts(), self.objective.facts()]
+        facts += [self.lessons.facts(), self.objective.facts(), self.chosen_by]
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
     def save(self, snapshots: Snapshots) -> None:
@@ -260,18 +269,6 @@ class Training(Generic[Item]):
         self.best = tuple(best) if best else None
         self.step = int(metadata["step"])
         return True
-
-
-@torch.no_grad()
-def scale_gradient(module: nn.Module) -> None:
-    """Divide the gradient of all parameters by its length, as `g / sqrt(max(|g|^2, 1e-5))`.
-
-    Source: the benchmark's CrossTransformers (facts, section 5.3).
-    """
-    gradients = [one.grad for one in module.parameters() if one.grad is not None]
-    length = nn.utils.get_total_norm(gradients).clamp(min=SHORTEST_SQUARE**0.5)
-    for gradient in gradients:
-        gradient.div_(length)
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:

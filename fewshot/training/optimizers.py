@@ -9,6 +9,8 @@ from fewshot.checkpoint import under
 from fewshot.training.recipe import Recipe
 
 MOMENTUM = 0.9
+SHORTEST_SQUARE = 1e-5
+"""Of a gradient that is scaled to length 1; shorter ones stay shorter."""
 
 
 def build_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
@@ -31,6 +33,24 @@ def build_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer
         )
     kind = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
     return kind(groups, lr=recipe.learning_rate)
+
+
+def has_gradients(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether any of its parameters has a gradient now."""
+    groups = optimizer.param_groups
+    return any(parameter.grad is not None for group in groups for parameter in group["params"])
+
+
+@torch.no_grad()
+def scale_gradient(module: nn.Module) -> None:
+    """Divide the gradient of all parameters by its length, as `g / sqrt(max(|g|^2, 1e-5))`.
+
+    Source: the benchmark's CrossTransformers (facts, section 5.3).
+    """
+    gradients = [one.grad for one in module.parameters() if one.grad is not None]
+    length = nn.utils.get_total_norm(gradients).clamp(min=SHORTEST_SQUARE**0.5)
+    for gradient in gradients:
+        gradient.div_(length)
 
 
 def optimizer_state(optimizer: torch.optim.Optimizer, network: nn.Module) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor, distributed, nn
 from torch.distributed.rendezvous import rendezvous
 
 from episodes.faults import InputError
@@ -31,6 +31,22 @@ class PeerStopped(InputError):
             "a process of this training stopped (killed, or out of memory?): all stop.",
             remedy="The same command goes on from the last saved state.",
         )
+
+
+def synchronise_norms(module: nn.Module) -> None:
+    """Let the batch norms in a module go by the moments of all processes.
+
+    Raises:
+        InputError: a batch norm does more than normalise, which PyTorch's conversion would drop.
+    """
+    for name, norm in module.named_modules():
+        plain = type(norm) in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+        if isinstance(norm, nn.modules.batchnorm._BatchNorm) and not plain:
+            what = (
+                f"the batch norm {name} is a {type(norm).__name__}, which cannot be synchronised."
+            )
+            raise InputError(what, "--sync-bn", "Leave it out, or take a backbone of torchvision.")
+    nn.SyncBatchNorm.convert_sync_batchnorm(module)
 
 
 @dataclass(frozen=True)

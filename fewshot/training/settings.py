@@ -174,7 +174,10 @@ def parse_settings(arguments: list[str], prog: str) -> tuple[Settings, ...]:
             for source in sources
         ]
     if len(sources) > 1 and len(typed.teachers) == len(sources):
-        pairs = zip(trainings, typed.teachers, strict=True)
+        from fewshot.training.teachers import by_source  # which imports torch
+
+        names = [source.partition("=")[0] for source in sources]
+        pairs = zip(trainings, by_source(typed.teachers, names), strict=True)
         trainings = [replace(training, teachers=(teacher,)) for training, teacher in pairs]
     return tuple(training.check() for training in trainings)
 

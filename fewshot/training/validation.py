@@ -6,6 +6,7 @@ from itertools import chain
 import numpy as np
 import torch
 
+from episodes.faults import InputError
 from episodes.loader import LabelledImages, load_batches
 from episodes.reader import EpisodeReader
 from fewshot.backbones import Backbone
@@ -47,27 +48,34 @@ class Validation:
         """The mean over sources of what decides, and everything that was measured.
 
         Raises:
-            InputError: an image cannot be read.
+            InputError: an image cannot be read, or the head fails.
         """
         few_shot = {
             reader.images.spec.name: self.few_shot(backbone, reader) for reader in self.episodes
         }
         top1 = self.top1(backbone) if self.held_out else {}
         metrics: dict[str, object] = {"few_shot": few_shot, "held_out": top1}
-        if self.recipe.select == "held_out":
+        if self.recipe.select == "held_out" or not few_shot:
             value = float(np.mean(list(top1.values())))
         else:
-            value = float(np.mean([mean for mean, _ in few_shot.values()] or [0.0]))
+            value = float(np.mean([mean for mean, _ in few_shot.values()]))
         return Score(value, metrics)
 
     def few_shot(self, backbone: Backbone, reader: EpisodeReader) -> tuple[float, float]:
-        """Mean accuracy over the episodes of a source, and its 95 % interval."""
+        """Mean accuracy over the episodes of a source, and its 95 % interval.
+
+        Raises:
+            InputError: an image cannot be read, or the head fails.
+        """
         rank, ranks, count = self.place.rank, self.place.ranks, self.recipe.validation_episodes
         entries = line_up([self.head], [backbone.name])
         evaluation = Evaluation(reader, [backbone], entries, self.place.device, self.workers)
         accuracies = torch.zeros(count, dtype=torch.float64)
         together = evaluation.rows(count, lambda label, plan: plan.index % ranks != rank)
         for row in chain.from_iterable(together):
+            if row.accuracy is None:
+                what = f"validation episode {row.index} of {row.source}: {row.status}."
+                raise InputError(what, f"head {self.head}", "Choose another --validation-head.")
             accuracies[row.index] = row.correct / row.query_count
         mean, interval = mean_and_interval(self.place.sum(accuracies).tolist())
         return mean or 0.0, interval or 0.0
@@ -81,9 +89,10 @@ class Validation:
             own = np.arange(self.place.rank, len(images), self.place.ranks)
             labels = torch.from_numpy(images.labels(own))
             batches = load_batches(images.reader, *images.locate(own), BATCH_SIZE, self.workers)
+            targets = labels.split(BATCH_SIZE) if len(own) else ()
             right = 0
             with torch.inference_mode():
-                for pixels, target in zip(batches, labels.split(BATCH_SIZE), strict=True):
+                for pixels, target in zip(batches, targets, strict=True):
                     here = pixels.to(device, memory_format=torch.channels_last)
                     best = backbone(here)[:, classes].argmax(dim=1).cpu()
                     right += int((best == target).sum())

@@ -94,8 +94,9 @@ def test_a_finished_one_is_not_repeated_and_others_are_not_taken_for_it(finished
     assert status == 0 and "trained already" in errors and "learned_matchingnet" in out
     assert weights(finished) == before
     other = ("--settings", "exact_cosine=true")
-    status, _, errors = baseline("matchingnet", *SOURCES, *other, output=finished)
-    assert status == 2 and "comes from a training with other settings" in errors
+    for flags in (other, ("--train-protocol", "5w5s"), ("--validation-sources", "dtd")):
+        status, _, errors = baseline("matchingnet", *SOURCES, *flags, output=finished)
+        assert status == 2 and "comes from a training with other settings" in errors
 
 
 def test_ordinary_heads_and_the_method_share_an_evaluation(finished, miniature, tmp_path, capsys):
@@ -125,7 +126,7 @@ def test_it_begins_from_another_network(finished, baseline, tmp_path):
     flags = ("--init", finished / "matchingnet.safetensors", "--steps", "2")
     assert baseline("protonet", *flags)[0] == 0
     card = load_checkpoint(tmp_path / "run" / "protonet.safetensors", "four_layer_convnet")[1]
-    assert card.made_from == {"init": weights(finished)}
+    assert card.made_from["init"] == weights(finished)
     assert card.seen == ("ilsvrc_2012:train", "cu_birds:train")
 
 

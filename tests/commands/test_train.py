@@ -156,10 +156,12 @@ def test_one_network_per_source_then_one_for_all_then_one_that_learns_from_them(
     assert card.classes[0].startswith("dtd/") and card.classes[-1].startswith("cu_birds/")
     assert card.made_from["teachers"] == [weights(tmp_path / "run", n) for n in ("dtd", "cu_birds")]
     again = [*QUICK, "--backbone", "resnet18", "--method", "self_distillation"]
-    again += ["--train-sources", "dtd", "--teachers", teachers[0]]
-    assert train(*again)[0] == 0
+    alone = [*again, "--train-sources", "dtd", "--teachers", teachers[0]]
+    assert train(*alone)[0] == 0
     assert (tmp_path / "run" / "dtd.born_again.safetensors").exists()
-    status, _, errors = train(*again, "--temperature", "2")
+    both = [*again, "--train-sources", "cu_birds", "dtd", "--teachers", *teachers]
+    assert train(*both, "--dry-run")[0] == 0
+    status, _, errors = train(*alone, "--temperature", "2")
     assert status == 2 and "comes from a training with other settings" in errors
 
 

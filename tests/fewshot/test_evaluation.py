@@ -240,6 +240,27 @@ class Mine(Head):
 """
 
 
+TOGETHER = """
+import time; from dataclasses import dataclass
+import torch
+from fewshot.heads import EpisodeHead
+
+@dataclass(frozen=True)
+class Mine(EpisodeHead):
+    name = "mine"
+    sleeps: bool = False
+    def fit_episodes(self, support):
+        drawn = torch.stack([torch.rand(50, generator=one) for one in support.generators])
+        while self.sleeps:
+            time.sleep(0.01)
+        if len(drawn) > 1:
+            raise MemoryError
+        return lambda queries: drawn[:, None, : support.members.shape[2]].expand(
+            -1, queries.items.shape[1], -1
+        )
+"""
+
+
 SPOILER = """
 from fewshot.heads import Head
 
@@ -284,6 +305,25 @@ def test_a_head_that_takes_too_long_is_given_up(reader, backbones, mine):
     rows = evaluate(reader, backbones[:1], [mine("sleeps")], episodes=30, limit=0.1)
     assert len(rows) == 30 and time.monotonic() - began < 60
     assert [row.status for row in rows[3:]] == ["failed: not tried after 3 that took too long"] * 27
+
+
+def test_a_batch_that_fails_is_tried_by_halves_with_the_same_draws(reader, backbones, tmp_path):
+    (tmp_path / "mine.py").write_text(TOGETHER, encoding="utf-8")
+    head = build_head(f"{tmp_path / 'mine.py'}:Mine")
+    together, alone = (
+        evaluate(reader, backbones[:1], [head], episodes=4, max_bytes=size) for size in (2**30, 1)
+    )
+    assert together == alone and all(row.ok for row in alone)
+
+
+def test_a_batch_that_takes_too_long_is_given_up(reader, backbones, tmp_path):
+    (tmp_path / "mine.py").write_text(TOGETHER, encoding="utf-8")
+    head = build_head(f"{tmp_path / 'mine.py'}:Mine:sleeps=true")
+    rows = evaluate(reader, backbones[:1], [head], episodes=7, max_bytes=2**30, limit=0.1)
+    assert len(rows) == 7 and {row.status for row in rows} == {
+        "failed: took more than 0.1 s",
+        "failed: not tried after 3 that took too long",
+    }
 
 
 def test_a_head_that_changes_the_backbone_fails_and_it_is_put_back(reader, backbones, tmp_path):

@@ -54,6 +54,16 @@ def test_failures_are_nan_and_in_no_class_count(tmp_path: Path, fill) -> None:
     assert set(frames.episodes["run"]) == {run} and frames.classes.empty
 
 
+def test_a_result_in_one_file_outdoes_a_failure_in_another(tmp_path: Path, fill) -> None:
+    for name in "abc":
+        fill(tmp_path / name, {("sur", "dtd"): 0.5}, 3)
+        if name != "b":
+            with RowStore(tmp_path / name / "rows.sqlite") as store:
+                store._db.execute("UPDATE episodes SET status = 'failed: x', accuracy = NULL")
+    episodes = load(tmp_path).episodes
+    assert episodes["index"].tolist() == [0, 1, 2] and episodes["accuracy"].notna().all()
+
+
 def test_guesses_and_what_heads_told_are_tidy(tmp_path: Path, fill) -> None:
     run = fill(tmp_path, SKILLS, 3)
     with RowStore(tmp_path / "rows.sqlite") as store:

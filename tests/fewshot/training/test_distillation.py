@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional
 
 from fewshot.backbones import build_backbone
@@ -15,6 +16,7 @@ from fewshot.training.distillation import (
     softened_kl,
 )
 from fewshot.training.objective import CrossEntropy
+from fewshot.training.optimizers import has_gradients
 
 SIZES, CLASSES = (4, 6), (3, 5)
 
@@ -119,6 +121,13 @@ def test_distillation_is_url_s_sum_and_teachers_fade(batch, teaching):
         objective.advance(step)
         expected = plain + sum(share * term for share, term in zip(shares, terms, strict=True))
         torch.testing.assert_close(objective(images, labels, SIZES), expected)
+
+
+def test_an_optimiser_without_gradients_stands_still():
+    moving, faded = (nn.Parameter(torch.zeros(2)) for _ in range(2))
+    moving.grad = torch.ones(2)
+    assert has_gradients(torch.optim.SGD([faded, moving], lr=1.0))
+    assert not has_gradients(torch.optim.SGD([faded], lr=1.0))
 
 
 def test_teachers_are_not_part_of_what_learns_or_is_saved(batch, teaching):

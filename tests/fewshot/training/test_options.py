@@ -12,10 +12,10 @@ from fewshot.backbones import build_backbone
 from fewshot.checkpoint import hash_weights
 from fewshot.training.averaging import average
 from fewshot.training.classifier import CosineClassifier, find_classifier, make_linear
-from fewshot.training.loop import Observer, Score, scale_gradient, train
+from fewshot.training.loop import Observer, Score, train
 from fewshot.training.memory import activation_bytes, largest_batch
 from fewshot.training.objective import CrossEntropy
-from fewshot.training.optimizers import build_optimizer
+from fewshot.training.optimizers import build_optimizer, scale_gradient
 from fewshot.training.processes import Place
 from fewshot.training.recipe import Recipe
 from fewshot.training.snapshots import Snapshots
