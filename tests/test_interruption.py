@@ -1,8 +1,9 @@
-"""Ctrl-C at moments that are hard to meet; that of an evaluation is in test_command_line.py."""
+"""Ctrl-C and a reader that leaves; Ctrl-C in an evaluation is in test_command_line.py."""
 
 import os
+import signal
 
-from tests.test_command_line import run
+from tests.test_command_line import run, start
 
 
 def test_an_interruption_while_python_ends_changes_nothing(tmp_path):
@@ -15,3 +16,10 @@ def test_an_interruption_while_python_ends_changes_nothing(tmp_path):
     )
     status, out, err = run("data", "--help", env={**os.environ, "PYTHONPATH": str(tmp_path)})
     assert (status, err) == (0, "") and "--records" in out
+
+
+def test_who_reads_the_output_may_leave():
+    with start("describe", "--help") as process:
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 128 + signal.SIGPIPE
