@@ -100,7 +100,7 @@ def test_tim_slopes_are_the_same_compiled_and_in_tensors():
     found, expected = torch.empty_like(prototypes), torch.empty_like(prototypes)
     head, scores = Tim(), prototypes @ items.mT
     head.slope(items, support, queries)(prototypes, found)
-    head.slopes_in_tensors(scores, prototypes, expected, support, queries)
+    head.slopes_in_tensors(scores, support, queries, prototypes, expected)
     torch.testing.assert_close(found, expected + head.temperature * scores @ items)
 
 
