@@ -215,42 +215,49 @@ class Evaluation:
         self, entry: Entry, plans: Sequence[EpisodePlan]
     ) -> Iterator[tuple[EpisodePlan, Trial]]:
         """One entry on episodes whose images have been embedded, in any order."""
-        head = entry.head
-        not_tried = Trial(failure=f"not tried after {MOST_TIMEOUTS} that took too long")
-        if isinstance(head, EpisodeHead) and not head.adapts_backbone:
-            sizes = [
-                Size(len(p.support_labels), len(p.query_labels), p.way, self._dims(entry))
-                for p in plans
-            ]
-            for batch in batches(head, sizes, self.max_bytes):
-                chosen = [plans[position] for position in batch]
-                if self.timeouts[entry.label] >= MOST_TIMEOUTS:
-                    trials = [not_tried] * len(chosen)
-                else:
-                    episodes = [self._episode(entry, plan) for plan in chosen]
-                    trials = try_together(head, episodes, self.time_limit)
-                self.timeouts[entry.label] += sum(trial.timed_out for trial in trials)
-                yield from zip(chosen, trials, strict=True)
-            return
-        for plan in plans:
+        for together in self._batches(entry, plans):
             if self.timeouts[entry.label] >= MOST_TIMEOUTS:
-                trial = not_tried
-            elif head.adapts_backbone:
-                images = self.reader.read(plan)
-                trial = try_tuning(
-                    head,
-                    self.backbones[entry.backbone or 0],
-                    images.support_images.to(self.device),
-                    self._labels(plan),
-                    plan.way,
-                    images.query_images.to(self.device),
-                    head_generator(plan, entry.label),
-                    self.time_limit,
-                )
+                failure = f"not tried after {MOST_TIMEOUTS} that took too long"
+                trials = [Trial(failure=failure)] * len(together)
             else:
-                trial = try_alone(head, self._episode(entry, plan), self.time_limit)
-            self.timeouts[entry.label] += trial.timed_out
-            yield plan, trial
+                trials = self._try(entry, together)
+            self.timeouts[entry.label] += sum(trial.timed_out for trial in trials)
+            yield from zip(together, trials, strict=True)
+
+    def _batches(
+        self, entry: Entry, plans: Sequence[EpisodePlan]
+    ) -> Iterator[Sequence[EpisodePlan]]:
+        """The episodes that an entry works on at once."""
+        if not isinstance(entry.head, EpisodeHead) or entry.head.adapts_backbone:
+            yield from ([plan] for plan in plans)
+            return
+        dims = self._dims(entry)
+        sizes = [Size(len(p.support_labels), len(p.query_labels), p.way, dims) for p in plans]
+        for batch in batches(entry.head, sizes, self.max_bytes):
+            yield [plans[position] for position in batch]
+
+    def _try(self, entry: Entry, plans: Sequence[EpisodePlan]) -> list[Trial]:
+        """One entry on the episodes of a batch."""
+        head, limit = entry.head, self.time_limit
+        if not head.adapts_backbone:
+            episodes = [self._episode(entry, plan) for plan in plans]
+            if isinstance(head, EpisodeHead):
+                return try_together(head, episodes, limit)
+            return [try_alone(head, episode, limit) for episode in episodes]
+        return [self._try_tuning(entry, plan) for plan in plans]
+
+    def _try_tuning(self, entry: Entry, plan: EpisodePlan) -> Trial:
+        images = self.reader.read(plan)
+        return try_tuning(
+            entry.head,
+            self.backbones[entry.backbone or 0],
+            images.support_images.to(self.device),
+            self._labels(plan),
+            plan.way,
+            images.query_images.to(self.device),
+            head_generator(plan, entry.label),
+            self.time_limit,
+        )
 
     def _labels(self, plan: EpisodePlan) -> Tensor:
         # a copy: a head that writes to its labels must not change the plan

@@ -323,10 +323,10 @@ class Job:
     @property
     def chosen_by(self) -> dict[str, object]:
         """The sources and the protocol by which the kept weights are chosen; none of the last."""
-        if self.recipe.select != "few_shot":
+        if not self.episodes:
             return {}
         sources = [reader.images.spec.name for reader in self.episodes]
-        return {"chosen_on": sources, "chosen_by": find_protocol(self.settings.protocol).hash}
+        return {"chosen_on": sources, "chosen_by": self.episodes[0].sampler.protocol.hash}
 
     def _made_from(self) -> dict[str, object]:
         """What else decides these weights, other weights among them; JSON values."""
